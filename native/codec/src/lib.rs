@@ -1,0 +1,2 @@
+#![forbid(unsafe_code)]
+//! Codecs between bytes: no Erlang, no clock, no thread of their own.

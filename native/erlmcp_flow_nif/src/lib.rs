@@ -1,0 +1,14 @@
+//! The one NIF library: term -> Rust value -> call -> term. One file a domain,
+//! no algorithm here. `erlang/erlmcp_flow_nif.erl` holds the stubs.
+#![deny(unsafe_code)]
+
+mod atoms;
+mod schedule;
+
+/// The library's version, so that Erlang code can tell which build it runs on.
+#[rustler::nif]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+rustler::init!("erlmcp_flow_nif");

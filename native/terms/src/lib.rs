@@ -1,0 +1,1 @@
+//! Owned Erlang terms outside a process.
