@@ -13,4 +13,8 @@ start_link() ->
 init([]) ->
     %% A default instance that keeps failing must not take the others along
     %% more often than this: 10 restarts in 10 seconds.
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, []}}.
+    Flags = #{strategy => one_for_one, intensity => 10, period => 10},
+    {ok, {Flags, [
+        #{id => erlmcp_flow_metrics_sinks,
+          start => {erlmcp_flow_metrics_sinks, start_link, []}}
+    ]}}.
