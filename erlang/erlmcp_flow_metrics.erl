@@ -26,7 +26,7 @@
     {counter, name(), labels(), counters:counters_ref()}
     | {gauge, name(), labels(), atomics:atomics_ref()}
     | {gauge_fun, name(), labels(), fun(() -> number())}
-    | {histogram, name(), labels(), erlmcp_flow_histogram:histogram(), float()}.
+    | {histogram, name(), labels(), erlmcp_flow_histogram:t(), float()}.
 -type sample() :: #{
     name := name(), labels := labels(), type := counter | gauge | histogram,
     help := binary(), value := number() | map()}.
