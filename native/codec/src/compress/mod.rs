@@ -5,8 +5,10 @@
 //! thread, since making one costs more than compressing a small message. What a
 //! thread keeps is bounded: see [`scratch`].
 
+pub mod lz4;
 pub mod scratch;
 pub mod zlib;
+pub mod zstd;
 
 mod output;
 
@@ -48,6 +50,8 @@ impl std::error::Error for Error {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     Zlib,
+    Lz4,
+    Zstd,
 }
 
 impl Algorithm {
@@ -56,6 +60,8 @@ impl Algorithm {
     /// half of the first, which neither magic number is.
     pub fn detect(input: &[u8]) -> Result<Algorithm, Error> {
         match input {
+            [0x28, 0xB5, 0x2F, 0xFD, ..] => Ok(Algorithm::Zstd),
+            [0x04, 0x22, 0x4D, 0x18, ..] => Ok(Algorithm::Lz4),
             [cmf, flg, ..] if zlib::is_header(*cmf, *flg) => Ok(Algorithm::Zlib),
             _ => Err(Error::UnknownFormat),
         }
@@ -73,6 +79,8 @@ pub fn compress<O: Output>(
 ) -> Result<O, Error> {
     match algorithm {
         Algorithm::Zlib => zlib::compress_into(input, level, max_out),
+        Algorithm::Lz4 => lz4::compress_into(input, max_out),
+        Algorithm::Zstd => zstd::compress_into(input, level, max_out),
     }
 }
 
@@ -84,5 +92,7 @@ pub fn decompress<O: Output>(
 ) -> Result<O, Error> {
     match algorithm {
         Algorithm::Zlib => zlib::decompress_into(input, max_len),
+        Algorithm::Lz4 => lz4::decompress_frame(input, max_len),
+        Algorithm::Zstd => zstd::decompress_into(input, max_len),
     }
 }
