@@ -17,7 +17,8 @@
 %% call; the environment and the default say how to write, not how to
 %% read.</dd>
 %% <dt>`level' (`default')</dt>
-%% <dd>`default' (zlib 6, zstd 3), or for zlib 0 to 12 (10 to 12 search
+%% <dd>`default' (zlib: by size, from 1 for up to 2 KB to 6 above 64 KB, which stays
+%% within 5 % of zlib's own 6; zstd: 3), or for zlib 0 to 12 (10 to 12 search
 %% exhaustively: about 10 times slower) and for zstd 1 to 19. lz4 has one level and
 %% ignores it.</dd>
 %% <dt>`max_bytes' (64 MiB)</dt>
@@ -62,18 +63,20 @@
 
 -define(DEFAULT_THRESHOLD, 1024).
 -define(DEFAULT_MAX_BYTES, 64 * 1024 * 1024).
--define(SPEC, #{
-    compression_threshold => {{integer, 0, infinity}, ?DEFAULT_THRESHOLD},
-    compression_algorithm => {{enum, [zlib, lz4, zstd]}, zlib},
-    level => {{any_of, [{enum, [default]}, {integer, 0, 19}]}, default},
-    %% An Erlang binary cannot be larger.
-    max_bytes => {{integer, 1, 1 bsl 59 - 1}, ?DEFAULT_MAX_BYTES}}).
+-define(THRESHOLD, compression_threshold => {{integer, 0, infinity}, ?DEFAULT_THRESHOLD}).
+-define(WRITE, compression_algorithm => {{enum, [zlib, lz4, zstd]}, zlib},
+               level => {{any_of, [{enum, [default]}, {integer, 0, 19}]}, default}).
+%% An Erlang binary cannot be larger.
+-define(READ, max_bytes => {{integer, 1, 1 bsl 59 - 1}, ?DEFAULT_MAX_BYTES}).
 
-%% A decompressing call is bounded by what it writes. It starts on a normal
-%% scheduler when the input suggests no more than that, with the bound as limit,
-%% and only what exceeds it starts anew on a dirty one.
+%% Decompression runs on a normal scheduler for inputs up to this size: what they
+%% really hold takes 50 microseconds at most. Input made up to be slow (DEFLATE
+%% blocks that hold nothing but their own code tables) takes 50 microseconds a
+%% kilobyte, so the size also keeps that under a millisecond.
+-define(NORMAL_IN, 16384).
+%% And it stops there at this size of the result: the rare input that unfolds to
+%% more starts anew on a dirty scheduler.
 -define(NORMAL_OUT, 131072).
--define(NORMAL_IN, (?NORMAL_OUT div 4)).
 
 %% A batch of fewer bytes than this is faster done alone than shared with
 %% other threads: about a millisecond of work.
@@ -85,9 +88,9 @@
 %% `compression_threshold'.
 -spec compress_if_needed(Message :: term()) -> tagged().
 compress_if_needed(Message) ->
-    case options([]) of
-        {ok, #{compression_threshold := Threshold} = Opts} ->
-            if_needed(term_to_binary(Message), Threshold, Opts);
+    case options([], threshold) of
+        {ok, #{compression_threshold := Threshold}} ->
+            if_needed(term_to_binary(Message), Threshold, [Message]);
         {error, Bad} ->
             erlmcp_flow_error:badarg([Message], #{general => bad_env(Bad)})
     end.
@@ -98,12 +101,7 @@ compress_if_needed(Message) ->
 %% available leaves everything uncompressed.
 -spec compress_if_needed(Message :: term(), Threshold :: non_neg_integer()) -> tagged().
 compress_if_needed(Message, Threshold) when is_integer(Threshold), Threshold >= 0 ->
-    case options([]) of
-        {ok, Opts} ->
-            if_needed(term_to_binary(Message), Threshold, Opts);
-        {error, Bad} ->
-            erlmcp_flow_error:badarg([Message, Threshold], #{general => bad_env(Bad)})
-    end;
+    if_needed(term_to_binary(Message), Threshold, [Message, Threshold]);
 compress_if_needed(Message, Threshold) ->
     erlmcp_flow_error:badarg([Message, Threshold], #{2 => "not a number of bytes"}).
 
@@ -112,24 +110,24 @@ compress_if_needed(Message, Threshold) ->
 -spec compress_binary_if_needed(binary(), Threshold :: non_neg_integer()) -> tagged().
 compress_binary_if_needed(Binary, Threshold)
   when is_binary(Binary), is_integer(Threshold), Threshold >= 0 ->
-    case options([]) of
-        {ok, Opts} ->
-            if_needed(Binary, Threshold, Opts);
-        {error, Bad} ->
-            erlmcp_flow_error:badarg([Binary, Threshold], #{general => bad_env(Bad)})
-    end;
+    if_needed(Binary, Threshold, [Binary, Threshold]);
 compress_binary_if_needed(Binary, Threshold) when is_binary(Binary) ->
     erlmcp_flow_error:badarg([Binary, Threshold], #{2 => "not a number of bytes"});
 compress_binary_if_needed(Binary, Threshold) ->
     erlmcp_flow_error:badarg([Binary, Threshold], #{1 => "not a binary"}).
 
-if_needed(Binary, Threshold, _Opts) when byte_size(Binary) =< Threshold ->
+if_needed(Binary, Threshold, _Args) when byte_size(Binary) =< Threshold ->
     {uncompressed, Binary};
-if_needed(Binary, _Threshold, Opts) ->
-    %% The result has at most four fifths: the compressor gives up at that size.
-    case pack(Binary, Opts, byte_size(Binary) * 4 div 5) of
-        {ok, Compressed} -> {compressed, Compressed};
-        {error, _} -> {uncompressed, Binary}
+if_needed(Binary, _Threshold, Args) ->
+    case options([], write) of
+        {ok, Opts} ->
+            %% The compressor gives up at four fifths of the size.
+            case pack(Binary, Opts, byte_size(Binary) * 4 div 5) of
+                {ok, Compressed} -> {compressed, Compressed};
+                {error, _} -> {uncompressed, Binary}
+            end;
+        {error, Bad} ->
+            erlmcp_flow_error:badarg(Args, #{general => bad_env(Bad)})
     end.
 
 %% @doc The inverse of {@link compress_if_needed/1}: gives the term back.
@@ -142,12 +140,12 @@ if_needed(Binary, _Threshold, Opts) ->
 %% new here, take {@link decompress/2} and your own `binary_to_term/1'.
 -spec decompress(tagged()) -> term().
 decompress({uncompressed, Binary}) when is_binary(Binary) ->
-    case options([]) of
+    case options([], read) of
         {ok, #{max_bytes := Max}} -> to_term(Binary, Max, {uncompressed, Binary});
         {error, Bad} -> bad_message({uncompressed, Binary}, bad_env(Bad))
     end;
 decompress({compressed, Binary}) when is_binary(Binary) ->
-    case options([]) of
+    case options([], read) of
         {ok, #{max_bytes := Max}} ->
             case unpack(detect, Binary, Max) of
                 {ok, Encoded} -> to_term(Encoded, Max, {compressed, Binary});
@@ -179,7 +177,7 @@ bad_message(Tagged, Why) ->
 %% @doc Compresses a binary, whatever its size and however little that saves.
 -spec compress(binary(), opts()) -> {ok, binary()} | {error, error_reason()}.
 compress(Binary, Opts) when is_binary(Binary) ->
-    case options(Opts) of
+    case options(Opts, write) of
         {ok, Valid} -> pack(Binary, Valid, unlimited);
         {error, _} = Error -> Error
     end;
@@ -190,7 +188,7 @@ compress(Binary, Opts) ->
 %% `Opts', or else the one that the binary starts like.
 -spec decompress(binary(), opts()) -> {ok, binary()} | {error, error_reason()}.
 decompress(Binary, Opts) when is_binary(Binary) ->
-    case options(Opts) of
+    case options(Opts, read) of
         {ok, #{max_bytes := Max}} -> unpack(format(Opts), Binary, Max);
         {error, _} = Error -> Error
     end;
@@ -206,7 +204,7 @@ decompress(Binary, Opts) ->
     | {error, {bad_option, term(), term()}}.
 compress_batch(Binaries, Opts) ->
     Bytes = total(Binaries, [Binaries, Opts]),
-    case options(Opts) of
+    case options(Opts, write) of
         {ok, Valid} -> pack_batch(Binaries, Bytes, Valid);
         {error, _} = Error -> Error
     end.
@@ -218,7 +216,7 @@ compress_batch(Binaries, Opts) ->
     | {error, {bad_option, term(), term()}}.
 decompress_batch(Binaries, Opts) ->
     Bytes = total(Binaries, [Binaries, Opts]),
-    case options(Opts) of
+    case options(Opts, read) of
         {ok, #{max_bytes := Max}} -> unpack_batch(format(Opts), Binaries, Bytes, Max);
         {error, _} = Error -> Error
     end.
@@ -238,12 +236,15 @@ pack(Binary, #{compression_algorithm := Algorithm, level := Level}, Limit) ->
             erlmcp_flow_compressor_erl:compress(Algorithm, Binary, Level, Limit)
     end.
 
-%% Up to these sizes a call stays under about 100 microseconds on a normal
-%% scheduler, where a dirty one would add 5 to 13 (doc/schedulers.md).
+%% Up to these sizes a call takes at most about 100 microseconds, and so runs on
+%% a normal scheduler, where a dirty one would add 5 to 13 (doc/notes-compress.md).
 normal_bytes(lz4, _Level) -> 65536;
-normal_bytes(zlib, Level) when Level =< 9 -> 8192;
-normal_bytes(zstd, Level) when Level =< 3 -> 16384;
-normal_bytes(_Algorithm, _Level) -> 512.
+normal_bytes(zlib, default) -> 16384;
+normal_bytes(zlib, Level) when Level =< 6 -> 8192;
+normal_bytes(zlib, Level) when Level =< 9 -> 4096;
+normal_bytes(zstd, default) -> 32768;
+normal_bytes(zstd, Level) when Level =< 3 -> 32768;
+normal_bytes(_Algorithm, _Level) -> 0.
 
 max_out(unlimited) -> 1 bsl 63;
 max_out(Limit) -> Limit.
@@ -307,23 +308,30 @@ total(Binaries, Args) ->
 
 %% Options
 
-options(Opts) ->
-    case erlmcp_flow_opts:validate(?SPEC, Opts) of
+%% Without options in the call, only those are looked up in the environment that
+%% the call goes by: on small messages the four look-ups cost as much as the
+%% decompression.
+options(Opts, What) ->
+    Spec = case What of
+        read when Opts =:= #{}; Opts =:= [] -> #{?READ};
+        write when Opts =:= #{}; Opts =:= [] -> #{?WRITE, ?READ};
+        threshold when Opts =:= [] -> #{?THRESHOLD};
+        _ -> #{?THRESHOLD, ?WRITE, ?READ}
+    end,
+    case erlmcp_flow_opts:validate(Spec, Opts) of
         {ok, #{compression_algorithm := Algorithm, level := Level} = Valid} ->
-            case level(Algorithm, Level) of
-                bad -> {error, {bad_option, level, Level}};
-                Number -> {ok, Valid#{level := Number}}
+            case fits(Algorithm, Level) of
+                true -> {ok, Valid};
+                false -> {error, {bad_option, level, Level}}
             end;
-        {error, _} = Error ->
-            Error
+        Result ->
+            Result
     end.
 
-level(zlib, default) -> 6;
-level(zstd, default) -> 3;
-level(lz4, _) -> 0;
-level(zlib, Level) when Level =< 12 -> Level;
-level(zstd, Level) when Level >= 1 -> Level;
-level(_, _) -> bad.
+fits(_, default) -> true;
+fits(zlib, Level) -> Level =< 12;
+fits(zstd, Level) -> Level >= 1;
+fits(lz4, _) -> true.
 
 format(#{compression_algorithm := Algorithm}) -> Algorithm;
 format(Opts) when is_list(Opts) ->

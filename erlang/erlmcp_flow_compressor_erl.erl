@@ -6,9 +6,11 @@
 -export([compress/4, decompress/3]).
 
 %% @doc Levels above 9 exist in the native library only and are 9 here.
--spec compress(erlmcp_flow_compressor:algorithm(), binary(), Level :: 0..19,
+-spec compress(erlmcp_flow_compressor:algorithm(), binary(), Level :: default | 0..19,
                MaxOut :: non_neg_integer() | unlimited) ->
     {ok, binary()} | {error, erlmcp_flow_compressor:error_reason()}.
+compress(zlib, Binary, default, MaxOut) ->
+    compress(zlib, Binary, 6, MaxOut);
 compress(zlib, Binary, Level, MaxOut) ->
     Z = zlib:open(),
     try

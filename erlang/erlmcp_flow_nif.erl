@@ -41,12 +41,12 @@ version() ->
 -type reason() ::
     too_large | invalid | trailing_data | dictionary_needed | unknown_format | enomem.
 
--spec compress(algorithm(), binary(), Level :: byte(), MaxOut :: non_neg_integer()) ->
+-spec compress(algorithm(), binary(), Level :: default | byte(), MaxOut :: non_neg_integer()) ->
     {ok, binary()} | {error, reason()}.
 compress(_Algorithm, _Binary, _Level, _MaxOut) ->
     erlang:nif_error(nif_not_loaded).
 
--spec compress_dirty(algorithm(), binary(), Level :: byte(), MaxOut :: non_neg_integer()) ->
+-spec compress_dirty(algorithm(), binary(), Level :: default | byte(), MaxOut :: non_neg_integer()) ->
     {ok, binary()} | {error, reason()}.
 compress_dirty(_Algorithm, _Binary, _Level, _MaxOut) ->
     erlang:nif_error(nif_not_loaded).
@@ -61,7 +61,7 @@ decompress(_Algorithm, _Binary, _MaxBytes) ->
 decompress_dirty(_Algorithm, _Binary, _MaxBytes) ->
     erlang:nif_error(nif_not_loaded).
 
--spec compress_batch(algorithm(), [binary()], Level :: byte(), Parallel :: boolean()) ->
+-spec compress_batch(algorithm(), [binary()], Level :: default | byte(), Parallel :: boolean()) ->
     {ok, [binary()]} | {error, {Position :: pos_integer(), reason()}}.
 compress_batch(_Algorithm, _Binaries, _Level, _Parallel) ->
     erlang:nif_error(nif_not_loaded).

@@ -69,18 +69,24 @@ impl Algorithm {
 }
 
 /// Compresses `input` as far as the result has at most `max_out` bytes;
-/// otherwise [`Error::TooLarge`]. A level outside the format's range is taken
-/// to its nearest end.
+/// otherwise [`Error::TooLarge`]. Without a level the format's default holds; one
+/// outside the format's range is taken to its nearest end.
 pub fn compress<O: Output>(
     algorithm: Algorithm,
     input: &[u8],
-    level: u8,
+    level: Option<u8>,
     max_out: usize,
 ) -> Result<O, Error> {
     match algorithm {
-        Algorithm::Zlib => zlib::compress_into(input, level, max_out),
+        Algorithm::Zlib => zlib::compress_into(
+            input,
+            level.unwrap_or_else(|| zlib::default_level(input.len())),
+            max_out,
+        ),
         Algorithm::Lz4 => lz4::compress_into(input, max_out),
-        Algorithm::Zstd => zstd::compress_into(input, level, max_out),
+        Algorithm::Zstd => {
+            zstd::compress_into(input, level.unwrap_or(zstd::DEFAULT_LEVEL), max_out)
+        }
     }
 }
 
