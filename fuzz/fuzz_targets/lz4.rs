@@ -9,8 +9,7 @@ fuzz_target!(
     init: fuzz::seeds(|| {
         fuzz::contents()
             .iter()
-            .enumerate()
-            .map(|(i, content)| fuzz::with_limit(4096, &lz4::compress(content)))
+            .map(|content| fuzz::with_limit(4096, &lz4::compress(content)))
             .collect()
     }),
     |data: &[u8]| {

@@ -49,13 +49,19 @@ pub(super) fn compress_into<O: Output>(
                 cctx
             }
         };
-        let room = zstd_safe::compress_bound(input.len()).min(max_out);
+        // The library refuses some results that would just fit, so it gets all
+        // the room and the limit is looked at afterwards.
+        let room = zstd_safe::compress_bound(input.len());
         let result = s.fill(room, room, |_, out| {
-            cctx.compress2(out, input).map_err(|code| {
+            let len = cctx.compress2(out, input).map_err(|code| {
                 // A failed frame stays open otherwise.
                 let _ = cctx.reset(ResetDirective::SessionOnly);
                 failure(code)
-            })
+            })?;
+            if len > max_out {
+                return Err(Failed::Because(Error::TooLarge));
+            }
+            Ok(len)
         });
         if cctx.sizeof() <= KEPT_BELOW {
             s.zstd.compressor = Some((level, cctx));
