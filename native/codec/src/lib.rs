@@ -1,2 +1,4 @@
 #![forbid(unsafe_code)]
 //! Codecs between bytes: no Erlang, no clock, no thread of their own.
+
+pub mod compress;

@@ -2,4 +2,7 @@
 rustler::atoms! {
     ok,
     error,
+    // compress
+    detect, dictionary_needed, enomem, invalid, lz4, too_large, trailing_data,
+    unknown_format, zlib, zstd,
 }
