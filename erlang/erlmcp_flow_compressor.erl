@@ -236,14 +236,16 @@ pack(Binary, #{compression_algorithm := Algorithm, level := Level}, Limit) ->
             erlmcp_flow_compressor_erl:compress(Algorithm, Binary, Level, Limit)
     end.
 
-%% Up to these sizes a call takes at most about 100 microseconds, and so runs on
-%% a normal scheduler, where a dirty one would add 5 to 13 (doc/notes-compress.md).
+%% Up to these sizes a call takes at most about 100 microseconds (400 for input made
+%% to be slow), and so runs on a normal scheduler, where a dirty one would add 5
+%% to 13 (doc/notes-compress.md).
 normal_bytes(lz4, _Level) -> 65536;
 normal_bytes(zlib, default) -> 16384;
 normal_bytes(zlib, Level) when Level =< 6 -> 8192;
 normal_bytes(zlib, Level) when Level =< 9 -> 4096;
 normal_bytes(zstd, default) -> 32768;
 normal_bytes(zstd, Level) when Level =< 3 -> 32768;
+normal_bytes(zstd, Level) when Level =< 9 -> 4096;
 normal_bytes(_Algorithm, _Level) -> 0.
 
 max_out(unlimited) -> 1 bsl 63;

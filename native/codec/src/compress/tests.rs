@@ -142,7 +142,8 @@ fn lz4_frame(descriptor: &[u8], rest: &[u8]) -> Vec<u8> {
 fn lz4_headers() {
     let size = |n: u64| [&[0x68, 0x40][..], &n.to_le_bytes()].concat();
     let stored = b"\x03\0\0\x80abc\0\0\0\0";
-    let cases: [(&str, Vec<u8>, Result<&[u8], Error>); 12] = [
+    type Case = (&'static str, Vec<u8>, Result<&'static [u8], Error>);
+    let cases: [Case; 12] = [
         ("plain", lz4_frame(&[0x60, 0x40], stored), Ok(b"abc")),
         ("linked", lz4_frame(&[0x40, 0x40], stored), Ok(b"abc")),
         ("empty", lz4_frame(&[0x60, 0x40], b"\0\0\0\0"), Ok(b"")),
