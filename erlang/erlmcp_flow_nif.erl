@@ -5,8 +5,12 @@
 -module(erlmcp_flow_nif).
 
 -export([version/0]).
+%% serializer: etf
+-export([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
 
 -nifs([version/0]).
+%% serializer: etf
+-nifs([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
 -on_load(init/0).
 
 -spec init() -> ok | {error, {atom(), string()}}.
@@ -27,4 +31,33 @@ priv_dir() ->
 
 -spec version() -> binary().
 version() ->
+    erlang:nif_error(nif_not_loaded).
+
+%% serializer: etf
+
+-type etf_reason() :: too_large | too_deep | unsafe | unknown_atom
+                    | {invalid, non_neg_integer()}.
+
+-spec etf_check_default(binary()) ->
+    ok | dirty | {ok, Plain :: binary()} | {error, etf_reason()}.
+etf_check_default(_Bin) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec etf_check(binary(), MaxBytes :: non_neg_integer(), MaxDepth :: non_neg_integer(),
+                Safe :: boolean()) ->
+    ok | dirty | {ok, Plain :: binary()} | {error, etf_reason()}.
+etf_check(_Bin, _MaxBytes, _MaxDepth, _Safe) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec etf_check_dirty(binary(), non_neg_integer(), non_neg_integer(), boolean()) ->
+    ok | {ok, Plain :: binary()} | {error, etf_reason()}.
+etf_check_dirty(_Bin, _MaxBytes, _MaxDepth, _Safe) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec etf_why(binary(), Safe :: boolean()) -> etf_reason().
+etf_why(_Bin, _Safe) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec etf_why_dirty(binary(), Safe :: boolean()) -> etf_reason().
+etf_why_dirty(_Bin, _Safe) ->
     erlang:nif_error(nif_not_loaded).

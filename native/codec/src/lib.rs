@@ -2,3 +2,4 @@
 //! Codecs between bytes: no Erlang, no clock, no thread of their own.
 
 pub mod compress;
+pub mod etf;

@@ -5,3 +5,7 @@
 //! time grows with its input exists twice (`name` and `name_dirty`), and the
 //! thin Erlang module picks by size with the numbers below, which it reads once
 //! (`erlmcp_flow_nif:limits/0`). doc/schedulers.md has the measurements.
+
+/// Bytes that a compressed term may claim to inflate to on a normal scheduler
+/// (about 50 us).
+pub const NORMAL_INFLATE: u64 = 32 << 10;
