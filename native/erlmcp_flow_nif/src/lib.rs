@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod atoms;
+mod batch;
 mod etf;
 mod schedule;
 
