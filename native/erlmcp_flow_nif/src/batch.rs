@@ -26,6 +26,14 @@ impl<'a> Source<'a> for Terms<'a> {
     }
 
     #[inline(always)]
+    fn key(&self, term: Word<'a>) -> View<'a, Word<'a>> {
+        match self.0.bytes(term) {
+            Some(bytes) => View::Binary(bytes),
+            None => self.view(term),
+        }
+    }
+
+    #[inline(always)]
     fn word(&self, term: Word<'a>) -> u64 {
         term.value()
     }

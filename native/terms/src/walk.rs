@@ -74,20 +74,8 @@ impl<'a> Reader<'a> {
         let kind = unsafe { sys::enif_term_type(env, word.0) };
         match kind {
             ErlNifTermType::ERL_NIF_TERM_TYPE_BITSTRING => {
-                let mut binary = MaybeUninit::<sys::ErlNifBinary>::uninit();
-                // SAFETY: as above. The bytes of a term stay where they are while its
-                // environment lives: nothing moves them inside of a NIF call.
-                unsafe {
-                    if sys::enif_inspect_binary(env, word.0, binary.as_mut_ptr()) == 0 {
-                        // Not a whole number of bytes.
-                        return Kind::Other;
-                    }
-                    let binary = binary.assume_init();
-                    if binary.size == 0 {
-                        return Kind::Binary(&[]);
-                    }
-                    Kind::Binary(std::slice::from_raw_parts(binary.data, binary.size))
-                }
+                // A bitstring may have no whole number of bytes.
+                self.bytes(word).map_or(Kind::Other, Kind::Binary)
             }
             ErlNifTermType::ERL_NIF_TERM_TYPE_ATOM => Kind::Atom,
             ErlNifTermType::ERL_NIF_TERM_TYPE_MAP => {
@@ -131,6 +119,25 @@ impl<'a> Reader<'a> {
                 }
             }
             _ => Kind::Other,
+        }
+    }
+
+    /// The bytes of a binary, `None` for any other term.
+    #[inline(always)]
+    pub fn bytes(&self, word: Word<'a>) -> Option<&'a [u8]> {
+        let mut binary = MaybeUninit::<sys::ErlNifBinary>::uninit();
+        // SAFETY: the word is a live term of this environment, and the result is only
+        // read when the call succeeded. The bytes of a term stay where they are while
+        // its environment lives: nothing moves them inside of a NIF call.
+        unsafe {
+            if sys::enif_inspect_binary(self.env.as_c_arg(), word.0, binary.as_mut_ptr()) == 0 {
+                return None;
+            }
+            let binary = binary.assume_init();
+            if binary.size == 0 {
+                return Some(&[]);
+            }
+            Some(std::slice::from_raw_parts(binary.data, binary.size))
         }
     }
 

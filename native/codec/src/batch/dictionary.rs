@@ -6,73 +6,117 @@
 
 /// Slots that a lookup looks at.
 const PROBES: usize = 12;
-/// Beyond this many shape nodes maps are written without shape.
-const MAX_NODES: usize = 1 << 16;
+/// Beyond this many shapes maps are written without one.
+const MAX_SHAPES: usize = 1 << 14;
 
-const NONE: u32 = u32::MAX;
+/// No number.
+pub const NONE: u32 = u32::MAX;
+
+/// Something that is looked up: a short binary or an atom, with two words that
+/// say all of it up to 16 bytes. So neither a comparison nor a hash has to go
+/// through memory byte by byte for what keys mostly are.
+#[derive(Clone, Copy)]
+pub struct Probe<'a> {
+    bytes: &'a [u8],
+    a: u64,
+    b: u64,
+}
+
+impl<'a> Probe<'a> {
+    #[inline(always)]
+    pub fn binary(bytes: &'a [u8]) -> Self {
+        let n = bytes.len();
+        let (a, b) = if n >= 8 {
+            (read8(bytes), read8(&bytes[n - 8..]))
+        } else if n >= 4 {
+            (read4(bytes) | read4(&bytes[n - 4..]) << 32, 0)
+        } else if n > 0 {
+            let [first, middle, last] = [bytes[0], bytes[n / 2], bytes[n - 1]].map(u64::from);
+            (first | middle << 8 | last << 16, 0)
+        } else {
+            (0, 0)
+        };
+        Probe { bytes, a, b }
+    }
+
+    /// An atom, which its word says all of. No binary that is looked up is empty,
+    /// so the two cannot be mixed up.
+    #[inline(always)]
+    pub fn atom(word: u64) -> Self {
+        Probe { bytes: &[], a: word, b: 0 }
+    }
+
+    /// Empty for an atom.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The key of no entry.
+    const NOTHING: Self = Probe { bytes: &[], a: 0, b: 1 };
+
+    #[inline(always)]
+    pub fn is(&self, other: &Probe<'_>) -> bool {
+        self.a == other.a
+            && self.b == other.b
+            && self.bytes.len() == other.bytes.len()
+            && (self.bytes.len() <= 16 || self.bytes == other.bytes)
+    }
+
+    #[inline(always)]
+    pub fn hash(&self) -> u64 {
+        let n = self.bytes.len();
+        let mut hash = fold(self.a ^ K, self.b ^ K2 ^ n as u64);
+        if n > 16 {
+            for chunk in self.bytes[8..n - 8].chunks(8) {
+                hash = fold(hash ^ read8(chunk), K);
+            }
+        }
+        hash
+    }
+}
 
 pub struct Dictionary<'a> {
-    /// By number; empty for an atom.
-    entries: Vec<&'a [u8]>,
-    binaries: Table,
-    atoms: Table,
+    /// By number.
+    entries: Vec<Probe<'a>>,
+    table: Table,
 }
 
 pub enum Found {
     At(u32),
-    /// Written for the first time, and numbered.
-    New,
+    /// Numbered now.
+    New(u32),
     /// Not in here, and there is no room for it.
     Full,
 }
 
 impl<'a> Dictionary<'a> {
-    pub fn new() -> Self {
-        Dictionary { entries: Vec::new(), binaries: Table::new(), atoms: Table::new() }
+    pub fn new(slots: usize) -> Self {
+        Dictionary { entries: Vec::with_capacity(slots / 2), table: Table::new(slots) }
     }
 
-    pub fn bytes(&self, id: u32) -> &'a [u8] {
-        self.entries.get(id as usize).copied().unwrap_or_default()
+    /// Is this the entry with that number?
+    #[inline(always)]
+    pub fn is(&self, id: u32, probe: &Probe<'a>) -> bool {
+        self.entries.get(id as usize).is_some_and(|entry| probe.is(entry))
     }
 
-    pub fn find_binary(&self, bytes: &[u8]) -> Option<u32> {
-        let hash = hash(bytes);
-        self.binaries.find(hash, |id| self.bytes(id) == bytes).ok()
-    }
-
-    pub fn binary(&mut self, bytes: &'a [u8]) -> Found {
-        let hash = hash(bytes);
-        let entries = &self.entries;
-        let same = |id: u32| entries.get(id as usize).is_some_and(|e| *e == bytes);
-        match self.binaries.find(hash, same) {
+    #[inline]
+    pub fn find_or_add(&mut self, probe: &Probe<'a>, hash: u64) -> Found {
+        match self.table.find(hash, |id| self.is(id, probe)) {
             Ok(id) => Found::At(id),
             Err(None) => Found::Full,
             Err(Some(slot)) => {
-                self.binaries.put(slot, hash, self.entries.len() as u32);
-                self.entries.push(bytes);
-                Found::New
+                let id = self.entries.len() as u32;
+                self.table.put(slot, hash, id);
+                self.entries.push(*probe);
+                Found::New(id)
             }
         }
     }
 
-    pub fn find_atom(&self, word: u64) -> Option<u32> {
-        self.atoms.find(spread(word), |_| true).ok()
-    }
-
-    /// An atom's number. Atoms are always numbered: without room here the same
-    /// atom gets a second number, which costs bytes and no more.
-    pub fn atom(&mut self, word: u64) -> Found {
-        let hash = spread(word);
-        match self.atoms.find(hash, |_| true) {
-            Ok(id) => Found::At(id),
-            Err(slot) => {
-                if let Some(slot) = slot {
-                    self.atoms.put(slot, hash, self.entries.len() as u32);
-                }
-                self.entries.push(&[]);
-                Found::New
-            }
-        }
+    /// Numbers something that there is no room to find again.
+    pub fn skip(&mut self) {
+        self.entries.push(Probe::NOTHING);
     }
 }
 
@@ -85,8 +129,9 @@ struct Table {
 impl Table {
     const FREE: (u64, u32) = (0, NONE);
 
-    fn new() -> Self {
-        Table { slots: vec![Self::FREE; 256], used: 0 }
+    /// `slots` is a power of two.
+    fn new(slots: usize) -> Self {
+        Table { slots: vec![Self::FREE; slots], used: 0 }
     }
 
     /// The number, or the slot where it would go.
@@ -133,6 +178,7 @@ impl Table {
 }
 
 const K: u64 = 0x9E37_79B9_7F4A_7C15;
+const K2: u64 = 0xD1B5_4A32_D192_ED03;
 
 #[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
@@ -140,119 +186,158 @@ fn fold(a: u64, b: u64) -> u64 {
     wide as u64 ^ (wide >> 64) as u64
 }
 
-/// One to one on words, so that equal hashes mean equal words.
-#[inline(always)]
-fn spread(word: u64) -> u64 {
-    let h = word.wrapping_mul(K);
-    h ^ h >> 32
-}
-
 #[inline(always)]
 fn read8(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |c| u64::from_le_bytes(*c))
 }
 
-#[inline]
-fn hash(bytes: &[u8]) -> u64 {
-    let n = bytes.len();
-    let (a, b) = match n {
-        0..8 => {
-            let mut padded = [0; 8];
-            padded[..n].copy_from_slice(bytes);
-            (u64::from_le_bytes(padded), 0)
-        }
-        _ => (read8(bytes), read8(&bytes[n - 8..])),
-    };
-    let mut h = fold(a ^ K, b ^ 0xD1B5_4A32_D192_ED03 ^ n as u64);
-    if n > 16 {
-        for chunk in bytes[8..n - 8].chunks(8) {
-            h = fold(h ^ read8(chunk), K);
-        }
-    }
-    h
+#[inline(always)]
+fn read4(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |c| u32::from_le_bytes(*c).into())
 }
 
-/// The shapes of maps as a tree of keys: a shape is the path to a node.
-pub struct Shapes {
-    nodes: Vec<Node>,
-    /// Child by parent and key.
-    children: Table,
-    count: u32,
+/// The shapes of maps by their keys.
+pub struct Shapes<'a> {
+    shapes: Vec<Shape>,
+    /// The keys of all shapes.
+    slots: Vec<Slot<'a>>,
+    table: Table,
+    /// The shape of the map before.
+    last: u32,
 }
 
-struct Node {
-    parent: u32,
-    /// The dictionary number of the key that leads here.
-    key: u32,
-    /// The word of the term that last led here.
+struct Shape {
+    first: u32,
+    len: u32,
+    /// The shape of the map that came after one of this shape: messages of one
+    /// kind follow each other, and so do the maps in them.
+    next: u32,
+}
+
+/// A key of a shape.
+struct Slot<'a> {
+    key: Probe<'a>,
+    /// The word of the term that the key last was.
     word: u64,
-    /// The child that was taken last: the next map most likely takes it too.
-    hint: u32,
-    shape: u32,
+    /// The dictionary number of the value that stood here last.
+    value: u32,
 }
 
-pub const ROOT: u32 = 0;
+/// A key with its hash.
+#[derive(Clone, Copy)]
+pub struct Key<'a> {
+    pub probe: Probe<'a>,
+    pub hash: u64,
+    pub word: u64,
+}
 
-impl Shapes {
-    pub fn new() -> Self {
-        let root = Node { parent: NONE, key: NONE, word: 0, hint: NONE, shape: NONE };
-        Shapes { nodes: vec![root], children: Table::new(), count: 0 }
-    }
-
-    /// The child last taken from `node`: its number, key and word.
+impl<'a> Key<'a> {
     #[inline(always)]
-    pub fn hint(&self, node: u32) -> Option<(u32, u32, u64)> {
-        let child = self.nodes.get(node as usize)?.hint;
-        let found = self.nodes.get(child as usize)?;
-        Some((child, found.key, found.word))
+    pub fn new(probe: Probe<'a>, word: u64) -> Self {
+        Key { probe, hash: probe.hash(), word }
     }
+}
 
-    #[inline]
-    pub fn child(&mut self, node: u32, key: u32, word: u64) -> Option<u32> {
-        let nodes = &self.nodes;
-        let same = |id: u32| {
-            nodes.get(id as usize).is_some_and(|n| n.parent == node && n.key == key)
-        };
-        let child = self.children.find(path(node, key), same).ok()?;
-        self.nodes[node as usize].hint = child;
-        self.nodes[child as usize].word = word;
-        Some(child)
-    }
+/// A numbered shape, and where its keys are.
+#[derive(Clone, Copy)]
+pub struct Known {
+    pub id: u32,
+    /// Where the values of a map of this shape leave their numbers.
+    pub values: usize,
+}
 
-    pub fn add(&mut self, node: u32, key: u32, word: u64) -> Option<u32> {
-        if let Some(child) = self.child(node, key, word) {
-            return Some(child);
+impl<'a> Shapes<'a> {
+    pub fn new(slots: usize) -> Self {
+        Shapes {
+            shapes: Vec::with_capacity(slots / 8),
+            slots: Vec::with_capacity(slots / 2),
+            table: Table::new(slots / 4),
+            last: NONE,
         }
-        if self.nodes.len() >= MAX_NODES {
+    }
+
+    /// The shape that followed the last one the time before, if it has these keys.
+    #[inline(always)]
+    pub fn expected<T: Copy>(
+        &mut self,
+        keys: &[T],
+        word: impl Fn(T) -> u64,
+        probe: impl Fn(T) -> Option<Probe<'a>>,
+    ) -> Option<Known> {
+        let id = self.shapes.get(self.last as usize)?.next;
+        let shape = self.shapes.get(id as usize)?;
+        let first = shape.first as usize;
+        if shape.len as usize != keys.len() {
             return None;
         }
-        let hash = path(node, key);
-        let slot = self.children.find(hash, |_| false).err().flatten()?;
-        let child = self.nodes.len() as u32;
-        self.children.put(slot, hash, child);
-        self.nodes.push(Node { parent: node, key, word, hint: NONE, shape: NONE });
-        self.nodes[node as usize].hint = child;
-        Some(child)
-    }
-
-    #[inline(always)]
-    pub fn shape(&self, node: u32) -> Option<u32> {
-        self.nodes.get(node as usize).map(|n| n.shape).filter(|shape| *shape != NONE)
-    }
-
-    /// Numbers the shape that ends at `node`, or just counts it when it has none.
-    pub fn number(&mut self, node: Option<u32>) {
-        if let Some(node) = node {
-            self.nodes[node as usize].shape = self.count;
+        for (slot, key) in self.slots[first..].iter_mut().zip(keys) {
+            let word = word(*key);
+            if slot.word != word {
+                if !probe(*key)?.is(&slot.key) {
+                    return None;
+                }
+                slot.word = word;
+            }
         }
-        self.count += 1;
+        self.last = id;
+        Some(Known { id, values: first })
+    }
+
+    /// The shape with these keys: `Err` with a new one when there was none.
+    pub fn find_or_add(&mut self, keys: &[Key<'a>]) -> Result<Known, Known> {
+        let hash = keys.iter().fold(K2 ^ keys.len() as u64, |h, key| fold(h ^ key.hash, K));
+        let (shapes, slots) = (&self.shapes, &self.slots);
+        let same = |id: u32| {
+            shapes.get(id as usize).is_some_and(|shape| {
+                shape.len as usize == keys.len()
+                    && slots[shape.first as usize..]
+                        .iter()
+                        .zip(keys)
+                        .all(|(slot, key)| key.probe.is(&slot.key))
+            })
+        };
+        let found = self.table.find(hash, same);
+        if let Ok(id) = found {
+            self.follow(id);
+            let values = self.shapes[id as usize].first as usize;
+            return Ok(Known { id, values });
+        }
+        let id = self.shapes.len() as u32;
+        let first = self.slots.len();
+        self.slots.extend(keys.iter().map(|key| Slot {
+            key: key.probe,
+            word: key.word,
+            value: NONE,
+        }));
+        self.shapes.push(Shape { first: first as u32, len: keys.len() as u32, next: NONE });
+        // Without a place in the table it is not found again, but has its number.
+        if let Err(Some(place)) = found {
+            self.table.put(place, hash, id);
+        }
+        self.follow(id);
+        Err(Known { id, values: first })
+    }
+
+    fn follow(&mut self, id: u32) {
+        if let Some(last) = self.shapes.get_mut(self.last as usize) {
+            last.next = id;
+        }
+        self.last = id;
     }
 
     pub fn is_full(&self) -> bool {
-        self.nodes.len() >= MAX_NODES
+        self.shapes.len() >= MAX_SHAPES
     }
-}
 
-fn path(node: u32, key: u32) -> u64 {
-    spread(u64::from(node) << 32 | u64::from(key))
+    #[inline(always)]
+    pub fn value(&self, at: usize) -> u32 {
+        self.slots.get(at).map_or(NONE, |slot| slot.value)
+    }
+
+    #[inline(always)]
+    pub fn set_value(&mut self, at: usize, id: u32) {
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.value = id;
+        }
+    }
 }

@@ -47,6 +47,11 @@ pub trait Source<'a> {
 
     fn view(&self, term: Self::Term) -> View<'a, Self::Term>;
 
+    /// The same for a key of a map, which most likely is a binary.
+    fn key(&self, term: Self::Term) -> View<'a, Self::Term> {
+        self.view(term)
+    }
+
     /// A word that no other term has while the source lives: equal words mean the
     /// same term. Unequal words mean nothing, except that each atom has one word.
     fn word(&self, term: Self::Term) -> u64;
