@@ -21,7 +21,8 @@
 %% They belong to the call: the application environment is not read.
 -module(erlmcp_flow_serializer).
 
--export([encode/1, encode/2, decode/1, decode/2, compress_if_needed/2]).
+-export([encode/1, encode/2, decode/1, decode/2,
+         encode_batch/1, decode_batch/1, decode_batch/2, compress_if_needed/2]).
 -export_type([format/0, opts/0, error_reason/0]).
 
 -type format() :: etf | json | msgpack.
@@ -180,6 +181,59 @@ why(Bin, Safe) when byte_size(Bin) =< ?NORMAL_WHY ->
 why(Bin, Safe) ->
     erlmcp_flow_nif:etf_why_dirty(Bin, Safe).
 
+%% Batches
+
+%% @doc Encodes a list of terms, of any kind, in a format of its own: what recurs
+%% (map keys, atoms, short binaries, the key sets of maps) is written once. For
+%% messages of the same few kinds that is a quarter to a half of the size of
+%% `term_to_binary/1', and it decodes faster; what does not recur is about as
+%% large as there. Only `decode_batch/1,2' reads it.
+-spec encode_batch([term()]) -> {ok, binary()} | {error, error_reason()}.
+encode_batch(Terms) when length(Terms) >= 0 ->
+    case erlmcp_flow_native:enabled(serializer) of
+        true ->
+            case erlmcp_flow_nif:batch_encode(Terms) of
+                dirty -> erlmcp_flow_nif:batch_encode_dirty(Terms);
+                {ok, _} = Encoded -> Encoded
+            end;
+        false ->
+            {ok, erlmcp_flow_batch_erl:encode(Terms)}
+    end;
+encode_batch(Other) ->
+    erlmcp_flow_error:badarg([Other], #{1 => <<"not a proper list">>}).
+
+%% @doc Decodes what `encode_batch/1' made: the same as `decode_batch(Bin, #{})'.
+-spec decode_batch(binary()) -> {ok, [term()]} | {error, error_reason()}.
+decode_batch(Bin) when is_binary(Bin) ->
+    decode_batch_(Bin, ?MAX_BYTES, true);
+decode_batch(Other) ->
+    erlmcp_flow_error:badarg([Other], #{1 => <<"not a binary">>}).
+
+%% @doc Decodes a batch with the options `safe' and `max_bytes'. The bytes of the
+%% result are counted as if the terms shared nothing, as they take them when they
+%% are sent on; in the process that decodes them they do share their keys.
+-spec decode_batch(binary(), opts()) -> {ok, [term()]} | {error, error_reason()}.
+decode_batch(Bin, Opts) when is_binary(Bin) ->
+    case options(Opts, [safe, max_bytes]) of
+        {ok, #{safe := Safe, max_bytes := Max}} -> decode_batch_(Bin, Max, Safe);
+        {error, _} = Error -> Error
+    end;
+decode_batch(Other, Opts) ->
+    erlmcp_flow_error:badarg([Other, Opts], #{1 => <<"not a binary">>}).
+
+decode_batch_(Bin, Max, Safe) ->
+    case erlmcp_flow_native:enabled(serializer) of
+        true when byte_size(Bin) =< ?NORMAL_CHECK ->
+            case erlmcp_flow_nif:batch_decode(Bin, Max, Safe) of
+                dirty -> erlmcp_flow_nif:batch_decode_dirty(Bin, Max, Safe);
+                Decoded -> Decoded
+            end;
+        true ->
+            erlmcp_flow_nif:batch_decode_dirty(Bin, Max, Safe);
+        false ->
+            erlmcp_flow_batch_erl:decode(Bin, Max, Safe)
+    end.
+
 %% Compression
 
 %% @doc Compresses a binary of more than `Threshold' bytes in zlib format, and
@@ -231,21 +285,27 @@ inflate(Bin, _Max) ->
 
 %% Options
 
-options(Opts) when is_map(Opts); is_list(Opts) ->
-    try maps:fold(fun option/3, #{format => etf, compress => never, safe => true,
-                                  max_bytes => ?MAX_BYTES, keys => binaries},
+-define(KEYS, [format, compress, safe, max_bytes, max_depth, keys]).
+
+options(Opts) ->
+    options(Opts, ?KEYS).
+
+options(Opts, Keys) ->
+    try maps:fold(fun(Key, Value, Acc) -> option(lists:member(Key, Keys), Key, Value, Acc) end,
+                  #{format => etf, compress => never, safe => true,
+                    max_bytes => ?MAX_BYTES, keys => binaries},
                   to_map(Opts)) of
         #{max_depth := _} = Valid -> {ok, Valid};
         #{format := etf} = Valid -> {ok, Valid#{max_depth => infinity}};
         Valid -> {ok, Valid#{max_depth => ?MAX_DEPTH}}
     catch
         throw:{bad_option, _, _} = Bad -> {error, Bad}
-    end;
-options(Opts) ->
-    {error, {bad_option, options, Opts}}.
+    end.
 
 to_map(Opts) when is_map(Opts) ->
     Opts;
+to_map(Opts) when not is_list(Opts) ->
+    throw({bad_option, options, Opts});
 to_map(Opts) ->
     %% As in a proplist, the first of two equal keys wins.
     try
@@ -257,12 +317,19 @@ to_map(Opts) ->
         error:_ -> throw({bad_option, options, Opts})
     end.
 
-option(format, V, Acc) when V =:= etf; V =:= json; V =:= msgpack -> Acc#{format := V};
-option(compress, V, Acc) when V =:= never; V =:= auto; V =:= always ->
+option(true, format, V, Acc) when V =:= etf; V =:= json; V =:= msgpack ->
+    Acc#{format := V};
+option(true, compress, V, Acc) when V =:= never; V =:= auto; V =:= always ->
     Acc#{compress := V};
-option(safe, V, Acc) when is_boolean(V) -> Acc#{safe := V};
-option(max_bytes, V, Acc) when is_integer(V), V > 0, V < 1 bsl 63 -> Acc#{max_bytes := V};
-option(max_depth, infinity, Acc) -> Acc#{max_depth => infinity};
-option(max_depth, V, Acc) when is_integer(V), V > 0, V < 1 bsl 32 -> Acc#{max_depth => V};
-option(keys, V, Acc) when V =:= binaries; V =:= existing_atoms -> Acc#{keys := V};
-option(Key, Value, _Acc) -> throw({bad_option, Key, Value}).
+option(true, safe, V, Acc) when is_boolean(V) ->
+    Acc#{safe := V};
+option(true, max_bytes, V, Acc) when is_integer(V), V > 0, V < 1 bsl 63 ->
+    Acc#{max_bytes := V};
+option(true, max_depth, infinity, Acc) ->
+    Acc#{max_depth => infinity};
+option(true, max_depth, V, Acc) when is_integer(V), V > 0, V < 1 bsl 32 ->
+    Acc#{max_depth => V};
+option(true, keys, V, Acc) when V =:= binaries; V =:= existing_atoms ->
+    Acc#{keys := V};
+option(_Known, Key, Value, _Acc) ->
+    throw({bad_option, Key, Value}).

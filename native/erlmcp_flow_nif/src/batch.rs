@@ -4,6 +4,7 @@ use codec::batch::{self, Busy, Error, External, Limits, Sink, Source, View};
 use rustler::{Binary, Encoder, Env, NewBinary, NifResult, Term};
 use terms::walk::{Kind, Maker, Reader, Word};
 
+use crate::etf::{self, Why};
 use crate::{atoms, schedule};
 
 struct Terms<'a>(Reader<'a>);
@@ -39,18 +40,25 @@ impl<'a> Source<'a> for Terms<'a> {
     }
 
     fn atom_name(&self, term: Word<'a>, out: &mut Vec<u8>) {
-        // Before NIF version 2.17 names are only given in Latin-1, so it is taken
-        // from the external form: version, tag, length, name.
-        let external = term.term(self.0.env()).to_binary();
-        match external.as_slice() {
-            [_, 119, _, name @ ..] | [_, 118, _, _, name @ ..] => out.extend_from_slice(name),
-            [_, 115, _, name @ ..] | [_, 100, _, _, name @ ..] => {
+        if let Some(()) = self.0.latin1_name(term, |name| {
+            // Names are ASCII almost always, which is UTF-8 as it stands.
+            if name.is_ascii() {
+                out.extend_from_slice(name);
+            } else {
                 let mut utf8 = [0; 4];
                 for byte in name {
                     let char = char::from(*byte).encode_utf8(&mut utf8);
                     out.extend_from_slice(char.as_bytes());
                 }
             }
+        }) {
+            return;
+        }
+        // What Latin-1 cannot spell is taken from the external form: version, tag,
+        // length, name (NIFs give UTF-8 names from version 2.17 on only).
+        let external = term.term(self.0.env()).to_binary();
+        match external.as_slice() {
+            [_, 119, _, name @ ..] | [_, 118, _, _, name @ ..] => out.extend_from_slice(name),
             _ => {}
         }
     }
@@ -153,7 +161,10 @@ impl<'a> Sink for Builder<'a> {
     fn external(&mut self, checked: &[u8]) -> Result<Word<'a>, External> {
         match self.maker.external(checked, self.safe) {
             Some(term) => Ok(term),
-            None => Err(External::Invalid),
+            None => Err(match etf::why(self.maker.env(), checked, self.safe) {
+                Why::UnknownAtom => External::UnknownAtom,
+                Why::Invalid(_) => External::Invalid,
+            }),
         }
     }
 }

@@ -79,11 +79,18 @@ fn etf_check_dirty<'a>(
     check(env, input, &limits(max_bytes, max_depth, safe))
 }
 
-/// Why the VM refused checked bytes. Each leaf is offered to the VM by itself;
-/// when all pass, the fault lies in a container (equal keys in a map).
-fn why<'a>(env: Env<'a>, bytes: &[u8], safe: bool) -> Term<'a> {
-    let mut found: Option<Term<'a>> = None;
+/// Why the VM refused checked bytes.
+pub(crate) enum Why {
+    UnknownAtom,
+    Invalid(usize),
+}
+
+/// Each leaf is offered to the VM by itself; when all pass, the fault lies in a
+/// container (equal keys in a map).
+pub(crate) fn why(env: Env<'_>, bytes: &[u8], safe: bool) -> Why {
+    let mut found = None;
     let mut single = Vec::new();
+    // Checked bytes: the walk itself cannot fail.
     let _ = etf::leaves(bytes, &mut |start, end| {
         let leaf = &bytes[start..end];
         if found.is_some() {
@@ -91,29 +98,32 @@ fn why<'a>(env: Env<'a>, bytes: &[u8], safe: bool) -> Term<'a> {
         }
         let is_atom = etf::has_atom_tag(leaf);
         if is_atom && !etf::is_atom(leaf) {
-            found = Some(reason(env, etf::Error::Invalid(start)));
+            found = Some(Why::Invalid(start));
         } else if safe {
             single.clear();
             single.push(etf::VERSION);
             single.extend_from_slice(leaf);
             if env.binary_to_term(&single).is_none() {
-                found = Some(if is_atom {
-                    atoms::unknown_atom().encode(env)
-                } else {
-                    reason(env, etf::Error::Invalid(start))
-                });
+                found = Some(if is_atom { Why::UnknownAtom } else { Why::Invalid(start) });
             }
         }
     });
-    found.unwrap_or_else(|| reason(env, etf::Error::Invalid(1)))
+    found.unwrap_or(Why::Invalid(1))
+}
+
+fn why_term<'a>(env: Env<'a>, input: Binary<'a>, safe: bool) -> Term<'a> {
+    match why(env, input.as_slice(), safe) {
+        Why::UnknownAtom => atoms::unknown_atom().encode(env),
+        Why::Invalid(at) => reason(env, etf::Error::Invalid(at)),
+    }
 }
 
 #[rustler::nif]
 fn etf_why<'a>(env: Env<'a>, input: Binary<'a>, safe: bool) -> Term<'a> {
-    why(env, input.as_slice(), safe)
+    why_term(env, input, safe)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn etf_why_dirty<'a>(env: Env<'a>, input: Binary<'a>, safe: bool) -> Term<'a> {
-    why(env, input.as_slice(), safe)
+    why_term(env, input, safe)
 }

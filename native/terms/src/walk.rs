@@ -141,6 +141,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Calls `with` on the atom's name in Latin-1, if that can spell it.
+    pub fn latin1_name<T>(&self, atom: Word<'a>, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        // 255 characters and the terminating zero.
+        let mut name = [0u8; 256];
+        // SAFETY: the word is a live term of this environment, the buffer is written
+        // up to the length that is given.
+        let written = unsafe {
+            sys::enif_get_atom(
+                self.env.as_c_arg(),
+                atom.0,
+                name.as_mut_ptr().cast::<c_char>(),
+                name.len() as c_uint,
+                sys::ErlNifCharEncoding::ERL_NIF_LATIN1,
+            )
+        };
+        let len = usize::try_from(written).ok()?.checked_sub(1)?;
+        Some(with(name.get(..len)?))
+    }
+
     /// The elements of a list, one by one; `None` at its end. Then `list` is the tail.
     #[inline(always)]
     pub fn next_element(&self, list: &mut Word<'a>) -> Option<Word<'a>> {
@@ -206,6 +225,10 @@ pub struct Maker<'a> {
 impl<'a> Maker<'a> {
     pub fn new(env: Env<'a>) -> Self {
         Maker { env }
+    }
+
+    pub fn env(&self) -> Env<'a> {
+        self.env
     }
 
     #[inline(always)]
