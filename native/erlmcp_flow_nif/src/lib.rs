@@ -4,6 +4,8 @@
 
 mod atoms;
 mod compress;
+mod batch;
+mod etf;
 mod schedule;
 
 /// The library's version, so that Erlang code can tell which build it runs on.

@@ -1,0 +1,327 @@
+//! Terms to bytes, with a stack of open containers instead of recursion.
+
+use super::dictionary::{Dictionary, Found, Key, Probe, Shapes, NONE};
+use super::format::*;
+use super::{Busy, Source, View};
+
+/// Encodes the terms of `list`, which must be a proper one. `Err` when it takes
+/// more than `max_work` units of about ten nanoseconds: then nothing is kept.
+pub fn encode<'a, S: Source<'a>>(
+    source: &S,
+    list: S::Term,
+    max_work: u64,
+) -> Result<Vec<u8>, Busy> {
+    let mut terms = Vec::with_capacity(256);
+    let max = usize::try_from(max_work).unwrap_or(usize::MAX);
+    let _ = source.elements(list, max, &mut terms)?;
+    // Tables grow by themselves; a small batch must not pay for large ones.
+    let slots = if terms.len() < 8 { 32 } else { 512 };
+    let mut encoder = Encoder {
+        source,
+        out: Vec::with_capacity(16 * slots),
+        open: vec![Open { next: 0, start: 0, hints: NO_HINTS }],
+        terms,
+        keys: Vec::with_capacity(MAX_SHAPE),
+        hashed: Vec::with_capacity(MAX_SHAPE),
+        dictionary: Dictionary::new(slots),
+        shapes: Shapes::new(slots),
+        work_left: max_work,
+    };
+    encoder.out.extend_from_slice(&[MAGIC, VERSION]);
+    put_number(&mut encoder.out, encoder.terms.len() as u64);
+    encoder.run()?;
+    Ok(encoder.out)
+}
+
+const NO_HINTS: usize = usize::MAX;
+
+/// A container whose terms are being written: those from `start` to where the
+/// next container starts.
+struct Open {
+    next: usize,
+    start: usize,
+    /// Where the shape keeps what stood at this place in the map before.
+    hints: usize,
+}
+
+struct Encoder<'s, 'a, S: Source<'a>> {
+    source: &'s S,
+    out: Vec<u8>,
+    open: Vec<Open>,
+    /// The terms of all open containers.
+    terms: Vec<S::Term>,
+    /// Keys of the map at hand.
+    keys: Vec<S::Term>,
+    hashed: Vec<Key<'a>>,
+    dictionary: Dictionary<'a>,
+    shapes: Shapes<'a>,
+    work_left: u64,
+}
+
+impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
+    fn run(&mut self) -> Result<(), Busy> {
+        while let Some(open) = self.open.last_mut() {
+            let hints = open.hints;
+            let start = open.start;
+            let mut next = open.next;
+            // Up to the first term that is a container itself.
+            loop {
+                let Some(term) = self.terms.get(next).copied() else {
+                    self.terms.truncate(start);
+                    self.open.pop();
+                    break;
+                };
+                let hint = if hints == NO_HINTS { hints } else { hints + next - start };
+                next += 1;
+                self.spend(0)?;
+                let before = self.open.len();
+                self.term(term, hint)?;
+                if self.open.len() > before {
+                    self.open[before - 1].next = next;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn spend(&mut self, work: u64) -> Result<(), Busy> {
+        match self.work_left.checked_sub(1 + work) {
+            Some(left) => {
+                self.work_left = left;
+                Ok(())
+            }
+            None => Err(Busy),
+        }
+    }
+
+    fn enter(&mut self, start: usize, hints: usize) {
+        self.open.push(Open { next: start, start, hints });
+    }
+
+    #[inline(always)]
+    fn term(&mut self, term: S::Term, hint: usize) -> Result<(), Busy> {
+        match self.source.view(term) {
+            View::Binary(bytes) => self.binary(bytes, hint)?,
+            View::Map(size) => self.map(term, size)?,
+            View::Atom => self.atom(term),
+            View::Int(n) => self.int(n),
+            View::List => self.list(term)?,
+            View::Tuple(elements) => {
+                self.spend(elements.len() as u64)?;
+                self.count(TUPLE, TUPLES, TUPLE_N, elements.len());
+                let start = self.terms.len();
+                self.terms.extend_from_slice(elements);
+                self.enter(start, NO_HINTS);
+            }
+            View::Float(value) => {
+                self.out.push(FLOAT);
+                self.out.extend_from_slice(&value.to_be_bytes());
+            }
+            View::Other => {
+                let mut external = Vec::new();
+                self.source.external(term, &mut external);
+                self.spend(20 + external.len() as u64)?;
+                put_tagged(&mut self.out, EXTERNAL, external.len() as u64);
+                self.out.extend_from_slice(&external);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn int(&mut self, n: i64) {
+        if n < 0 {
+            put_tagged(&mut self.out, NEGATIVE, !(n as u64));
+        } else if (n as u64) < SMALL_INTS {
+            self.out.push(SMALL_INT + n as u8);
+        } else {
+            put_tagged(&mut self.out, POSITIVE, n as u64);
+        }
+    }
+
+    fn count(&mut self, small: u8, smalls: u64, tag: u8, n: usize) {
+        if (n as u64) < smalls {
+            self.out.push(small + n as u8);
+        } else {
+            put_tagged(&mut self.out, tag, n as u64);
+        }
+    }
+
+    #[inline(always)]
+    fn binary(&mut self, bytes: &'a [u8], hint: usize) -> Result<(), Busy> {
+        if !(MIN_SHARED..=MAX_SHARED).contains(&bytes.len()) {
+            self.spend(bytes.len() as u64 / 32)?;
+            let tag = if bytes.is_empty() { BINARY } else { PLAIN_BINARY };
+            self.literal(tag, bytes);
+            return Ok(());
+        }
+        let probe = Probe::binary(bytes);
+        if hint != NO_HINTS {
+            let expected = self.shapes.value(hint);
+            if self.dictionary.is(expected, &probe) {
+                put_ref(&mut self.out, expected);
+            } else {
+                let id = self.short(&probe, probe.hash(), bytes);
+                self.shapes.set_value(hint, id);
+            }
+        } else {
+            self.short(&probe, probe.hash(), bytes);
+        }
+        Ok(())
+    }
+
+    fn short(&mut self, probe: &Probe<'a>, hash: u64, bytes: &[u8]) -> u32 {
+        match self.dictionary.find_or_add(probe, hash) {
+            Found::At(id) => {
+                put_ref(&mut self.out, id);
+                id
+            }
+            Found::New(id) => {
+                self.literal(BINARY, bytes);
+                id
+            }
+            Found::Full => {
+                self.literal(PLAIN_BINARY, bytes);
+                NONE
+            }
+        }
+    }
+
+    #[inline]
+    fn literal(&mut self, tag: u8, bytes: &[u8]) {
+        if tag == BINARY {
+            self.count(BINARY, BINARIES, BINARY_N, bytes.len());
+        } else {
+            put_tagged(&mut self.out, tag, bytes.len() as u64);
+        }
+        self.out.extend_from_slice(bytes);
+    }
+
+    fn atom(&mut self, term: S::Term) {
+        let probe = Probe::atom(self.source.word(term));
+        match self.dictionary.find_or_add(&probe, probe.hash()) {
+            Found::At(id) => put_ref(&mut self.out, id),
+            found => {
+                if matches!(found, Found::Full) {
+                    // The decoder numbers each atom that is written.
+                    self.dictionary.skip();
+                }
+                let mut name = Vec::new();
+                self.source.atom_name(term, &mut name);
+                put_tagged(&mut self.out, ATOM, name.len() as u64);
+                self.out.extend_from_slice(&name);
+            }
+        }
+    }
+
+    fn list(&mut self, list: S::Term) -> Result<(), Busy> {
+        let start = self.terms.len();
+        let max = usize::try_from(self.work_left).unwrap_or(usize::MAX);
+        let tail = self.source.elements(list, max, &mut self.terms)?;
+        let len = self.terms.len() - start;
+        self.spend(len as u64)?;
+        match tail {
+            None => self.count(LIST, LISTS, LIST_N, len),
+            Some(tail) => {
+                put_tagged(&mut self.out, IMPROPER, len as u64);
+                self.terms.push(tail);
+            }
+        }
+        self.enter(start, NO_HINTS);
+        Ok(())
+    }
+
+    #[inline]
+    fn map(&mut self, map: S::Term, size: usize) -> Result<(), Busy> {
+        self.spend(2 * size as u64)?;
+        let start = self.terms.len();
+        if size == 0 || size > MAX_SHAPE || self.shapes.is_full() {
+            self.pairs(map, size);
+            return Ok(());
+        }
+        let Encoder { source, terms, keys, shapes, .. } = self;
+        keys.clear();
+        source.pairs(map, &mut |key, value| {
+            keys.push(key);
+            terms.push(value);
+        });
+        let expected = shapes.expected(
+            keys,
+            |key| source.word(key),
+            |key| probe(*source, key),
+        );
+        let shape = match expected {
+            Some(shape) => Ok(shape),
+            None => {
+                let Some(keys) = self.hashed_keys() else {
+                    self.terms.truncate(start);
+                    self.pairs(map, size);
+                    return Ok(());
+                };
+                self.shapes.find_or_add(&self.hashed[..keys])
+            }
+        };
+        let values = match shape {
+            Ok(shape) => {
+                if u64::from(shape.id) < SHAPES {
+                    self.out.push(SHAPE + shape.id as u8);
+                } else {
+                    put_tagged(&mut self.out, SHAPE_N, shape.id.into());
+                }
+                shape.values
+            }
+            Err(new) => {
+                self.put_keys();
+                new.values
+            }
+        };
+        self.enter(start, values);
+        Ok(())
+    }
+
+    /// Hashes the keys at hand; `None` when one of them can be in no shape.
+    fn hashed_keys(&mut self) -> Option<usize> {
+        let Encoder { source, keys, hashed, .. } = self;
+        hashed.clear();
+        for key in keys.iter() {
+            hashed.push(Key::new(probe(*source, *key)?, source.word(*key)));
+        }
+        Some(hashed.len())
+    }
+
+    /// The keys at hand as those of a new shape.
+    fn put_keys(&mut self) {
+        put_tagged(&mut self.out, NEW_SHAPE, self.keys.len() as u64);
+        for i in 0..self.keys.len() {
+            let Key { probe, hash, .. } = self.hashed[i];
+            match probe.bytes() {
+                &[] => self.atom(self.keys[i]),
+                bytes => {
+                    self.short(&probe, hash, bytes);
+                }
+            }
+        }
+    }
+
+    fn pairs(&mut self, map: S::Term, size: usize) {
+        put_tagged(&mut self.out, PAIRS, size as u64);
+        let start = self.terms.len();
+        let terms = &mut self.terms;
+        self.source.pairs(map, &mut |key, value| terms.extend([key, value]));
+        self.enter(start, NO_HINTS);
+    }
+}
+
+/// What a key is looked up by; `None` when it can be in no shape.
+#[inline(always)]
+fn probe<'a, S: Source<'a>>(source: &S, key: S::Term) -> Option<Probe<'a>> {
+    match source.key(key) {
+        View::Binary(bytes) if (MIN_SHARED..=MAX_SHARED).contains(&bytes.len()) => {
+            Some(Probe::binary(bytes))
+        }
+        View::Atom => Some(Probe::atom(source.word(key))),
+        _ => None,
+    }
+}
