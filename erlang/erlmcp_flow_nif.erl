@@ -5,8 +5,10 @@
 -module(erlmcp_flow_nif).
 
 -export([version/0]).
+-export([json_decode/4, json_decode_dirty/4, json_encode/2, json_encode_dirty/2]).
 
 -nifs([version/0]).
+-nifs([json_decode/4, json_decode_dirty/4, json_encode/2, json_encode_dirty/2]).
 -on_load(init/0).
 
 -spec init() -> ok | {error, {atom(), string()}}.
@@ -27,4 +29,24 @@ priv_dir() ->
 
 -spec version() -> binary().
 version() ->
+    erlang:nif_error(nif_not_loaded).
+
+%% documents
+
+-spec json_decode(binary(), non_neg_integer(), non_neg_integer(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | error.
+json_decode(_Binary, _MaxBytes, _MaxDepth, _AtomKeys) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec json_decode_dirty(binary(), non_neg_integer(), non_neg_integer(), boolean()) ->
+    {etf, binary()} | {error, term()}.
+json_decode_dirty(_Binary, _MaxBytes, _MaxDepth, _AtomKeys) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec json_encode(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+json_encode(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec json_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()}.
+json_encode_dirty(_Term, _MaxDepth) ->
     erlang:nif_error(nif_not_loaded).

@@ -2,4 +2,12 @@
 rustler::atoms! {
     ok,
     error,
+    // documents
+    busy,
+    etf,
+    invalid,
+    too_deep,
+    too_large,
+    unknown_atom,
+    unsupported,
 }

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod atoms;
+mod json;
 mod schedule;
 
 /// The library's version, so that Erlang code can tell which build it runs on.

@@ -5,3 +5,10 @@
 //! time grows with its input exists twice (`name` and `name_dirty`), and the
 //! thin Erlang module picks by size with the numbers below, which it reads once
 //! (`erlmcp_flow_nif:limits/0`). doc/schedulers.md has the measurements.
+
+/// Memory of a decoded document (from above, in bytes) up to which the normal
+/// NIF makes the term itself.
+pub const DOCUMENT_BUILD_MAX: usize = 64 * 1024;
+
+/// Work units of a document walk (about a nanosecond each) on a normal scheduler.
+pub const DOCUMENT_WALK_MAX: usize = 50_000;
