@@ -5,9 +5,11 @@
 -module(erlmcp_flow_nif).
 
 -export([version/0]).
+-export([json_from_etf/2,json_from_etf_dirty/2,json_encode_t2b/2]).
 -export([json_decode/4, json_decode_dirty/4, json_encode/2, json_encode_dirty/2]).
 
 -nifs([version/0]).
+-nifs([json_from_etf/2,json_from_etf_dirty/2,json_encode_t2b/2]).
 -nifs([json_decode/4, json_decode_dirty/4, json_encode/2, json_encode_dirty/2]).
 -on_load(init/0).
 
@@ -50,3 +52,10 @@ json_encode(_Term, _MaxDepth) ->
 -spec json_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()}.
 json_encode_dirty(_Term, _MaxDepth) ->
     erlang:nif_error(nif_not_loaded).
+
+-spec json_from_etf(term(),term())->term().
+json_from_etf(_,_)->erlang:nif_error(x).
+-spec json_from_etf_dirty(term(),term())->term().
+json_from_etf_dirty(_,_)->erlang:nif_error(x).
+-spec json_encode_t2b(term(),term())->term().
+json_encode_t2b(_,_)->erlang:nif_error(x).

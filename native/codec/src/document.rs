@@ -1,6 +1,8 @@
 //! What JSON and MessagePack have in common on the way out: a document of maps,
 //! lists, texts and numbers, told piece by piece by whoever can read it.
 
+pub mod term;
+
 /// What a walk tells. The texts are the bytes of binaries, not known to be UTF-8.
 pub trait Sink {
     /// Keys of every kind are told like values; else only texts, atoms and

@@ -45,7 +45,7 @@ fn decode<'a>(
     max_bytes: usize,
     max_depth: usize,
     atom_keys: bool,
-    build_max: usize,
+    build_max: u64,
 ) -> Term<'a> {
     let keys = if atom_keys { Keys::Atoms } else { Keys::Binaries };
     let limits = Limits { max_bytes, max_depth, keys };
@@ -58,7 +58,7 @@ fn decode<'a>(
                     return make_tuple(env, &[atoms::etf().encode(env), binary.into()]);
                 }
                 match env.binary_to_term(etf) {
-                    Some((term, _)) => make_tuple(env, &[atoms::ok().encode(env), term]),
+                    Some((term, _)) => (atoms::ok(), term).encode(env),
                     None => atoms::error().encode(env),
                 }
             }
@@ -94,7 +94,7 @@ fn encode<'a>(env: Env<'a>, term: Term<'a>, bounds: Bounds) -> Term<'a> {
         let answer = match document::walk(term, bounds, &mut writer) {
             Ok(()) => {
                 let binary = NewBinary::from_slice(env, writer.finish());
-                make_tuple(env, &[atoms::ok().encode(env), binary.into()])
+                (atoms::ok(), Term::from(binary)).encode(env)
             }
             Err(Stop::Busy) => atoms::busy().encode(env),
             Err(stop) => {
@@ -105,6 +105,39 @@ fn encode<'a>(env: Env<'a>, term: Term<'a>, bounds: Bounds) -> Term<'a> {
                 };
                 make_tuple(env, &[atoms::error().encode(env), reason])
             }
+        };
+        out.shrink_to(256 * 1024);
+        answer
+    })
+}
+
+/// exp
+#[rustler::nif]
+fn json_from_etf<'a>(env: Env<'a>, input: Binary<'a>, max_depth: usize) -> Term<'a> {
+    from_etf(env, &input, max_depth)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn json_from_etf_dirty<'a>(env: Env<'a>, input: Binary<'a>, max_depth: usize) -> Term<'a> {
+    from_etf(env, &input, max_depth)
+}
+
+/// exp
+#[rustler::nif]
+fn json_encode_t2b<'a>(env: Env<'a>, term: Term<'a>, max_depth: usize) -> Term<'a> {
+    let b = term.to_binary();
+    from_etf(env, &b, max_depth)
+}
+
+fn from_etf<'a>(env: Env<'a>, input: &[u8], max_depth: usize) -> Term<'a> {
+    OUT.with_borrow_mut(|out| {
+        let mut writer = Writer::new(out);
+        let answer = match codec::document::term::tell(input, max_depth, &mut writer) {
+            Ok(()) => {
+                let binary = NewBinary::from_slice(env, writer.finish());
+                (atoms::ok(), Term::from(binary)).encode(env)
+            }
+            Err(stop) => atoms::error().encode(env)
         };
         out.shrink_to(256 * 1024);
         answer

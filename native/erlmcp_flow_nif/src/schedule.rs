@@ -8,7 +8,7 @@
 
 /// Memory of a decoded document (from above, in bytes) up to which the normal
 /// NIF makes the term itself.
-pub const DOCUMENT_BUILD_MAX: usize = 64 * 1024;
+pub const DOCUMENT_BUILD_MAX: u64 = 64 * 1024;
 
 /// Work units of a document walk (about a nanosecond each) on a normal scheduler.
 pub const DOCUMENT_WALK_MAX: usize = 50_000;

@@ -1,7 +1,7 @@
 //! JSON text to external term format, iteratively, with bounded output.
 
 use super::repeats::Pairs;
-use super::{etf, number, text, Cost, Error, Keys, Limits, Repeats};
+use super::{etf, text, Cost, Error, Keys, Limits, Repeats};
 
 /// A buffer larger than this is given back after use: a decoder is kept by each
 /// scheduler thread, and one large document must not stay for ever.
@@ -13,7 +13,6 @@ pub struct Decoder {
     out: Vec<u8>,
     stack: Vec<Frame>,
     pairs: Pairs,
-    scratch: Vec<u8>,
 }
 
 /// An open array or object.
@@ -33,7 +32,7 @@ pub struct Document<'a> {
     /// External term format, with its version byte.
     pub etf: &'a [u8],
     /// The memory the term will take, from above.
-    pub cost: usize,
+    pub cost: u64,
 }
 
 impl Decoder {
@@ -48,169 +47,198 @@ impl Decoder {
             // Lengths and counts have 32 bits in the term format.
             return Err(Error::TooLarge);
         }
-        self.out.clear();
-        self.out.shrink_to(KEEP);
-        self.stack.clear();
-        self.pairs.clear();
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        out.shrink_to(KEEP);
         // No value takes more than three times its text (`[]` in an array takes
         // six bytes for three); large documents seldom do, so they grow instead.
         let room = if input.len() < KEEP { input.len() * 3 } else { input.len() / 8 * 9 };
-        if self.out.try_reserve(room + 64).is_err() {
+        if out.try_reserve(room + 64).is_err() {
             return Err(Error::TooLarge);
         }
-        self.out.push(etf::VERSION);
+        out.push(etf::VERSION);
+        self.stack.clear();
+        self.pairs.clear();
         let mut reader = Reader {
             input,
             at: 0,
-            limits,
+            out,
             cost: Cost::new(limits.max_bytes),
+            max_depth: limits.max_depth,
+            keys: limits.keys,
             resolve: repeats == Repeats::Resolve,
             unknown_atom: false,
-            out: &mut self.out,
             stack: &mut self.stack,
             pairs: &mut self.pairs,
-            scratch: &mut self.scratch,
         };
-        reader.document()?;
-        let cost = reader.cost.used();
-        if reader.unknown_atom {
-            return Err(Error::UnknownAtom);
+        let result = reader.document();
+        let Reader { at, out, cost, unknown_atom, .. } = reader;
+        self.out = out;
+        match result {
+            Err(Fault::Invalid) => Err(Error::Invalid(at)),
+            Err(Fault::TooDeep) => Err(Error::TooDeep),
+            Err(Fault::TooLarge) => Err(Error::TooLarge),
+            Ok(()) if unknown_atom => Err(Error::UnknownAtom),
+            Ok(()) => {
+                self.pairs.cut(&mut self.out);
+                Ok(Document { etf: &self.out, cost: cost.used() })
+            }
         }
-        self.pairs.cut(&mut self.out);
-        Ok(Document { etf: &self.out, cost })
     }
 }
 
-struct Reader<'a> {
-    input: &'a [u8],
-    at: usize,
-    limits: &'a Limits,
+/// `Error` without its offset, which is where the reader stands: results that
+/// fit in registers are measurably faster here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    TooLarge,
+    TooDeep,
+    Invalid,
+}
+
+pub(crate) struct Reader<'a> {
+    pub(crate) input: &'a [u8],
+    pub(crate) at: usize,
+    pub(crate) out: Vec<u8>,
     cost: Cost,
+    max_depth: usize,
+    keys: Keys,
     resolve: bool,
     unknown_atom: bool,
-    out: &'a mut Vec<u8>,
     stack: &'a mut Vec<Frame>,
     pairs: &'a mut Pairs,
-    scratch: &'a mut Vec<u8>,
 }
 
 impl Reader<'_> {
-    fn document(&mut self) -> Result<(), Error> {
+    fn document(&mut self) -> Result<(), Fault> {
         loop {
             // A value begins here, unless it is an empty container.
             let opened = match self.next() {
                 Some(b'"') => {
                     self.at += 1;
-                    self.string(Keys::Binaries)?;
+                    self.string(false)?;
                     false
                 }
-                Some(b'{') => self.open(true)?,
-                Some(b'[') => self.open(false)?,
+                Some(b'{') => self.open_object()?,
+                Some(b'[') => self.open_array()?,
                 Some(b'-' | b'0'..=b'9') => {
-                    self.at = number::read(self.input, self.at, &mut self.cost, self.out)?;
+                    self.number()?;
                     false
                 }
                 Some(b't') => self.literal(b"true")?,
                 Some(b'f') => self.literal(b"false")?,
                 Some(b'n') => self.literal(b"null")?,
-                _ => return Err(Error::Invalid(self.at)),
+                _ => return Err(Fault::Invalid),
             };
             if !opened && self.close()? {
                 // The document is complete.
                 return match self.next() {
                     None => Ok(()),
-                    Some(_) => Err(Error::Invalid(self.at)),
+                    Some(_) => Err(Fault::Invalid),
                 };
             }
         }
     }
 
-    /// The next byte that is not white space; `at` stands on it.
-    #[inline]
+    /// The byte the reader stands on.
+    #[inline(always)]
+    pub(crate) fn byte(&self) -> Option<u8> {
+        self.input.get(self.at).copied()
+    }
+
+    /// The next byte that is not white space; the reader stands on it.
+    #[inline(always)]
     fn next(&mut self) -> Option<u8> {
         loop {
-            match self.input.get(self.at) {
+            match self.byte() {
+                Some(b) if b > b' ' => return Some(b),
                 Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
-                other => return other.copied(),
+                other => return other,
             }
         }
     }
 
-    #[inline]
-    fn charge(&mut self, bytes: usize) -> Result<(), Error> {
+    #[inline(always)]
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
         if self.cost.add(bytes) {
             Ok(())
         } else {
-            Err(Error::TooLarge)
+            Err(Fault::TooLarge)
         }
     }
 
-    /// A container begins. True when a value follows (for an object: its name
-    /// is read), false when it was empty.
+    /// An array begins. True when a value follows, false when it was empty.
     #[inline]
-    fn open(&mut self, object: bool) -> Result<bool, Error> {
-        if self.stack.len() >= self.limits.max_depth {
-            return Err(Error::TooDeep);
+    fn open_array(&mut self) -> Result<bool, Fault> {
+        self.enter(Cost::LIST)?;
+        if self.next() == Some(b']') {
+            self.at += 1;
+            self.out.push(etf::NIL);
+            return Ok(false);
+        }
+        let header = self.out.len();
+        etf::open(&mut self.out, etf::LIST);
+        self.charge(Cost::ELEMENT)?;
+        self.stack.push(Frame { header, count: 1, object: false, mark: 0 });
+        Ok(true)
+    }
+
+    /// An object begins. True when its first name is read and the value follows,
+    /// false when it was empty.
+    #[inline]
+    fn open_object(&mut self) -> Result<bool, Fault> {
+        self.enter(Cost::MAP)?;
+        let header = self.out.len();
+        etf::open(&mut self.out, etf::MAP);
+        if self.next() == Some(b'}') {
+            self.at += 1;
+            return Ok(false);
+        }
+        let mark = self.pairs.mark();
+        self.stack.push(Frame { header, count: 1, object: true, mark });
+        self.name()?;
+        Ok(true)
+    }
+
+    #[inline]
+    fn enter(&mut self, cost: usize) -> Result<(), Fault> {
+        if self.stack.len() >= self.max_depth {
+            return Err(Fault::TooDeep);
         }
         self.at += 1;
-        let header = self.out.len();
-        if object {
-            self.charge(Cost::MAP)?;
-            etf::open(self.out, etf::MAP);
-            if self.next() == Some(b'}') {
-                self.at += 1;
-                return Ok(false);
-            }
-            self.stack.push(Frame { header, count: 1, object, mark: self.pairs.mark() });
-            self.name()?;
-        } else {
-            self.charge(Cost::LIST)?;
-            if self.next() == Some(b']') {
-                self.at += 1;
-                self.out.push(etf::NIL);
-                return Ok(false);
-            }
-            etf::open(self.out, etf::LIST);
-            self.charge(Cost::ELEMENT)?;
-            self.stack.push(Frame { header, count: 1, object, mark: 0 });
-        }
-        Ok(true)
+        self.charge(cost)
     }
 
     /// A value has ended: goes on to the next one or closes what ends with it.
     /// True when nothing is open any more.
-    #[inline]
-    fn close(&mut self) -> Result<bool, Error> {
+    #[inline(always)]
+    fn close(&mut self) -> Result<bool, Fault> {
         loop {
+            let byte = self.next();
             let Some(frame) = self.stack.last_mut() else { return Ok(true) };
-            // `next` by hand: the frame is borrowed.
-            while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.input.get(self.at) {
-                self.at += 1;
-            }
-            match (self.input.get(self.at), frame.object) {
-                (Some(b','), object) => {
+            match byte {
+                Some(b',') => {
                     frame.count += 1;
                     self.at += 1;
-                    if object {
+                    if frame.object {
                         self.name()?;
                     } else {
                         self.charge(Cost::ELEMENT)?;
                     }
                     return Ok(false);
                 }
-                (Some(b']'), false) => {
-                    etf::patch(self.out, frame.header, frame.count);
+                Some(b']') if !frame.object => {
+                    etf::patch(&mut self.out, frame.header, frame.count);
                     self.out.push(etf::NIL);
                 }
-                (Some(b'}'), true) => {
-                    let count = if self.resolve {
-                        self.pairs.close(frame.mark, self.out)
-                    } else {
-                        frame.count
-                    };
-                    etf::patch(self.out, frame.header, count);
+                Some(b'}') if frame.object => {
+                    let mut count = frame.count;
+                    if self.resolve {
+                        count = self.pairs.close(frame.mark, &self.out);
+                    }
+                    etf::patch(&mut self.out, frame.header, count);
                 }
-                _ => return Err(Error::Invalid(self.at)),
+                _ => return Err(Fault::Invalid),
             }
             self.at += 1;
             self.stack.pop();
@@ -219,111 +247,96 @@ impl Reader<'_> {
 
     /// A name and the colon behind it.
     #[inline]
-    fn name(&mut self) -> Result<(), Error> {
+    fn name(&mut self) -> Result<(), Fault> {
         if self.next() != Some(b'"') {
-            return Err(Error::Invalid(self.at));
+            return Err(Fault::Invalid);
         }
         self.at += 1;
         self.charge(Cost::PAIR)?;
         let start = self.out.len();
-        self.string(self.limits.keys)?;
+        self.string(self.keys == Keys::Atoms)?;
         if self.resolve {
             self.pairs.add(start..self.out.len());
         }
         if self.next() != Some(b':') {
-            return Err(Error::Invalid(self.at));
+            return Err(Fault::Invalid);
         }
         self.at += 1;
         Ok(())
     }
 
-    fn literal(&mut self, word: &[u8]) -> Result<bool, Error> {
+    fn literal(&mut self, word: &[u8]) -> Result<bool, Fault> {
         for expected in word {
-            if self.input.get(self.at) != Some(expected) {
-                return Err(Error::Invalid(self.at));
+            if self.byte() != Some(*expected) {
+                return Err(Fault::Invalid);
             }
             self.at += 1;
         }
-        etf::atom(self.out, word);
+        etf::atom(&mut self.out, word);
         Ok(false)
     }
 
-    /// A string, `at` standing behind its opening quote.
-    #[inline]
-    fn string(&mut self, keys: Keys) -> Result<(), Error> {
+    /// A string, the reader standing behind its opening quote. Copied while it is
+    /// searched for its end, eight bytes at a time.
+    #[inline(always)]
+    fn string(&mut self, atom: bool) -> Result<(), Fault> {
+        let header = self.out.len();
+        etf::open(&mut self.out, etf::BINARY);
         let rest = self.input.get(self.at..).unwrap_or_default();
-        let (len, beyond) = text::plain_prefix(rest);
-        let plain = rest.get(..len).unwrap_or_default();
+        let (len, beyond) = text::copy_plain(&mut self.out, rest);
         if beyond {
-            if let Some(bad) = text::utf8_error(plain) {
-                return Err(Error::Invalid(self.at + bad));
-            }
+            self.utf8(len)?;
         }
         self.at += len;
-        if rest.get(len) == Some(&b'"') {
-            self.at += 1;
-            if keys == Keys::Binaries {
-                self.charge(Cost::binary(plain.len()))?;
-                etf::binary(self.out, plain);
-            } else {
-                self.unknown_atom |= !atom(self.out, plain);
-            }
+        if self.byte() != Some(b'"') {
+            self.escapes()?;
+        }
+        self.at += 1;
+        let len = self.out.len() - header - 5;
+        if atom {
+            self.unknown_atom |= !etf::binary_to_atom(&mut self.out, header);
             return Ok(());
         }
-        self.escaped_string(plain, keys)
+        self.charge(Cost::binary(len))?;
+        etf::patch(&mut self.out, header, len as u32);
+        Ok(())
     }
 
-    /// A string from its first escape on, `plain` being what is before it.
-    fn escaped_string(&mut self, plain: &[u8], keys: Keys) -> Result<(), Error> {
-        let mut scratch = std::mem::take(self.scratch);
-        scratch.clear();
-        scratch.shrink_to(KEEP);
-        scratch.extend_from_slice(plain);
-        let result = self.unescape_into(&mut scratch).and_then(|()| {
-            if keys == Keys::Binaries {
-                self.charge(Cost::binary(scratch.len()))?;
-                etf::binary(self.out, &scratch);
-            } else {
-                self.unknown_atom |= !atom(self.out, &scratch);
-            }
-            Ok(())
-        });
-        *self.scratch = scratch;
-        result
-    }
-
-    fn unescape_into(&mut self, scratch: &mut Vec<u8>) -> Result<(), Error> {
+    /// The rest of a string from its first escape to its closing quote.
+    #[cold]
+    #[inline(never)]
+    fn escapes(&mut self) -> Result<(), Fault> {
         loop {
-            match self.input.get(self.at) {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                Some(b'\\') => self.at = text::unescape(self.input, self.at, scratch)?,
+            match self.byte() {
+                Some(b'"') => return Ok(()),
+                Some(b'\\') => match text::unescape(self.input, self.at, &mut self.out) {
+                    Ok(end) => self.at = end,
+                    Err(bad) => {
+                        self.at = bad;
+                        return Err(Fault::Invalid);
+                    }
+                },
                 // A control character, or the end.
-                _ => return Err(Error::Invalid(self.at)),
+                _ => return Err(Fault::Invalid),
             }
             let rest = self.input.get(self.at..).unwrap_or_default();
-            let (len, beyond) = text::plain_prefix(rest);
-            let plain = rest.get(..len).unwrap_or_default();
+            let (len, beyond) = text::copy_plain(&mut self.out, rest);
             if beyond {
-                if let Some(bad) = text::utf8_error(plain) {
-                    return Err(Error::Invalid(self.at + bad));
-                }
+                self.utf8(len)?;
             }
-            scratch.extend_from_slice(plain);
             self.at += len;
         }
     }
-}
 
-/// False when no atom has this name. Something is written all the same: the rest
-/// of the text has yet to be checked.
-fn atom(out: &mut Vec<u8>, name: &[u8]) -> bool {
-    let chars = name.iter().filter(|b| **b & 0xC0 != 0x80).count();
-    if chars > etf::MAX_ATOM_CHARS {
-        return false;
+    /// Are the next `len` bytes UTF-8?
+    fn utf8(&mut self, len: usize) -> Result<(), Fault> {
+        let text = self.input.get(self.at..self.at + len).unwrap_or_default();
+        match text::utf8_error(text) {
+            None => Ok(()),
+            Some(bad) => {
+                self.at += bad;
+                Err(Fault::Invalid)
+            }
+        }
     }
-    etf::atom(out, name);
-    true
 }

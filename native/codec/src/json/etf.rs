@@ -2,6 +2,9 @@
 
 pub const VERSION: u8 = 131;
 pub const NEW_FLOAT: u8 = 70;
+pub const STRING: u8 = 107;
+pub const ATOM: u8 = 100;
+pub const SMALL_ATOM: u8 = 115;
 pub const SMALL_INTEGER: u8 = 97;
 pub const INTEGER: u8 = 98;
 pub const NIL: u8 = 106;
@@ -66,24 +69,24 @@ pub fn float(out: &mut Vec<u8>, f: f64) {
     out.extend_from_slice(&f.to_be_bytes());
 }
 
-/// The caller holds `bytes` below 4 GiB.
-#[inline]
-pub fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
-    tagged_u32(out, BINARY, bytes.len() as u32);
-    out.extend_from_slice(bytes);
-}
-
-/// An atom by its name, which the caller has checked with `MAX_ATOM_CHARS`.
+/// An atom of up to 255 bytes.
 #[inline]
 pub fn atom(out: &mut Vec<u8>, name: &[u8]) {
-    match u8::try_from(name.len()) {
-        Ok(len) => out.extend_from_slice(&[SMALL_ATOM_UTF8, len]),
-        Err(_) => {
-            let [a, b] = (name.len() as u16).to_be_bytes();
-            out.extend_from_slice(&[ATOM_UTF8, a, b]);
-        }
-    }
+    out.extend_from_slice(&[SMALL_ATOM_UTF8, name.len() as u8]);
     out.extend_from_slice(name);
+}
+
+/// Turns the binary whose header is at `at` and whose bytes end the output into
+/// an atom. False, with nothing changed, when no atom can have such a name.
+pub fn binary_to_atom(out: &mut Vec<u8>, at: usize) -> bool {
+    let Some(name) = out.get(at + 5..) else { return false };
+    if name.iter().filter(|b| **b & 0xC0 != 0x80).count() > MAX_ATOM_CHARS {
+        return false;
+    }
+    // At most 255 characters of four bytes.
+    let [high, low] = (name.len() as u16).to_be_bytes();
+    out.splice(at..at + 5, [ATOM_UTF8, high, low]);
+    true
 }
 
 /// A map or list whose length is not known yet; `patch` fills it in.

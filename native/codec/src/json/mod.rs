@@ -65,8 +65,8 @@ pub const MAX_DIGITS: usize = 10_000;
 /// The memory a decoded term will take, from above, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    used: usize,
-    limit: usize,
+    used: u64,
+    limit: u64,
 }
 
 impl Cost {
@@ -83,10 +83,10 @@ impl Cost {
     const BINARY: usize = 88;
 
     pub fn new(limit: usize) -> Self {
-        Cost { used: 0, limit }
+        Cost { used: 0, limit: limit as u64 }
     }
 
-    pub fn used(&self) -> usize {
+    pub fn used(&self) -> u64 {
         self.used
     }
 
@@ -98,7 +98,8 @@ impl Cost {
     #[inline]
     #[must_use]
     pub fn add(&mut self, bytes: usize) -> bool {
-        self.used = self.used.saturating_add(bytes);
+        // Cannot wrap: at most some 60 for each byte of less than 4 GiB of input.
+        self.used += bytes as u64;
         self.used <= self.limit
     }
 }

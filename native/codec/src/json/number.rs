@@ -1,113 +1,105 @@
 //! Numbers: text to the term format.
 
-use super::{etf, integer, Cost, Error, MAX_DIGITS};
+use super::decode::{Fault, Reader};
+use super::{etf, integer, Cost, MAX_DIGITS};
 
-/// Integers up to this stay in the word that names them (60 bits, signed).
+/// Integers below this need no memory: they stay in the word that names them
+/// (60 bits, signed).
 const IMMEDIATE: u64 = 1 << 59;
 
-/// Reads the number at `start` (a digit or a minus). Returns the offset behind it.
-#[inline]
-pub fn read(
-    input: &[u8],
-    start: usize,
-    cost: &mut Cost,
-    out: &mut Vec<u8>,
-) -> Result<usize, Error> {
-    let negative = input.get(start) == Some(&b'-');
-    let first = start + usize::from(negative);
-    let mut at = first;
-    let mut n = 0u64;
-    while let Some(d) = digit(input, at) {
-        // Wraps beyond 19 digits, and then is not used.
-        n = n.wrapping_mul(10).wrapping_add(u64::from(d));
-        at += 1;
-    }
-    if at == first {
-        return Err(Error::Invalid(at));
-    }
-    if at - first > 1 && input.get(first) == Some(&b'0') {
-        // No leading zeros: the digit behind the zero is the one too many.
-        return Err(Error::Invalid(first + 1));
-    }
-    if matches!(input.get(at), Some(b'.' | b'e' | b'E')) {
-        return float(input, start, at, cost, out);
-    }
-    if at - first <= 19 {
-        small(n, negative, cost, out)?;
-        return Ok(at);
-    }
-    let digits = input.get(first..at).unwrap_or_default();
-    if digits.len() > MAX_DIGITS {
-        return Err(Error::TooLarge);
-    }
-    let limbs = integer::from_digits(digits);
-    if !cost.add(Cost::BIG + 8 * limbs.len()) {
-        return Err(Error::TooLarge);
-    }
-    etf::big(out, negative, &limbs);
-    Ok(at)
-}
-
-#[inline]
-fn digit(input: &[u8], at: usize) -> Option<u8> {
-    input.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10)
-}
-
-#[inline]
-fn small(n: u64, negative: bool, cost: &mut Cost, out: &mut Vec<u8>) -> Result<(), Error> {
-    if n >= IMMEDIATE {
-        if !cost.add(Cost::BIG + 8) {
-            return Err(Error::TooLarge);
+impl Reader<'_> {
+    /// The number the reader stands on: a digit or a minus.
+    #[inline]
+    pub(super) fn number(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        let negative = self.byte() == Some(b'-');
+        self.at += usize::from(negative);
+        let first = self.at;
+        let mut n = 0u64;
+        while let Some(d) = self.digit() {
+            // Wraps beyond 19 digits, and then is not used.
+            n = n.wrapping_mul(10).wrapping_add(d);
+            self.at += 1;
         }
-        etf::magnitude(out, negative, n);
-    } else {
-        let n = n as i64;
-        etf::integer(out, if negative { -n } else { n });
-    }
-    Ok(())
-}
-
-/// A number with a fraction or an exponent, from its first digit behind `at`.
-fn float(
-    input: &[u8],
-    start: usize,
-    at: usize,
-    cost: &mut Cost,
-    out: &mut Vec<u8>,
-) -> Result<usize, Error> {
-    let mut at = at;
-    if input.get(at) == Some(&b'.') {
-        at = digits(input, at + 1)?;
-    }
-    if matches!(input.get(at), Some(b'e' | b'E')) {
-        at += 1;
-        if matches!(input.get(at), Some(b'+' | b'-')) {
-            at += 1;
+        let digits = self.at - first;
+        if digits == 0 {
+            return Err(Fault::Invalid);
         }
-        at = digits(input, at)?;
+        if digits > 1 && self.input.get(first) == Some(&b'0') {
+            // No leading zeros: the digit behind the zero is the one too many.
+            self.at = first + 1;
+            return Err(Fault::Invalid);
+        }
+        if matches!(self.byte(), Some(b'.' | b'e' | b'E')) {
+            return self.float(start);
+        }
+        if digits > 19 {
+            return self.big(negative, first);
+        }
+        if n >= IMMEDIATE {
+            self.charge(Cost::BIG + 8)?;
+            etf::magnitude(&mut self.out, negative, n);
+        } else {
+            let n = n as i64;
+            etf::integer(&mut self.out, if negative { -n } else { n });
+        }
+        Ok(())
     }
-    let text = input.get(start..at).and_then(|b| std::str::from_utf8(b).ok());
-    match text.and_then(|t| t.parse::<f64>().ok()) {
-        Some(f) if f.is_finite() => {
-            if !cost.add(Cost::FLOAT) {
-                return Err(Error::TooLarge);
+
+    #[inline]
+    fn digit(&self) -> Option<u64> {
+        self.byte().map(|b| u64::from(b.wrapping_sub(b'0'))).filter(|d| *d < 10)
+    }
+
+    fn big(&mut self, negative: bool, first: usize) -> Result<(), Fault> {
+        let digits = self.input.get(first..self.at).unwrap_or_default();
+        if digits.len() > MAX_DIGITS {
+            return Err(Fault::TooLarge);
+        }
+        let limbs = integer::from_digits(digits);
+        self.charge(Cost::BIG + 8 * limbs.len())?;
+        etf::big(&mut self.out, negative, &limbs);
+        Ok(())
+    }
+
+    /// A number with a fraction or an exponent; the reader stands on that.
+    fn float(&mut self, start: usize) -> Result<(), Fault> {
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.byte(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.byte(), Some(b'+' | b'-')) {
+                self.at += 1;
             }
-            etf::float(out, f);
-            Ok(at)
+            self.digits()?;
         }
-        // Erlang has no infinity to stand for it.
-        _ => Err(Error::Invalid(start)),
+        let text = self.input.get(start..self.at).unwrap_or_default();
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        match text.parse::<f64>() {
+            Ok(f) if f.is_finite() => {
+                self.charge(Cost::FLOAT)?;
+                etf::float(&mut self.out, f);
+                Ok(())
+            }
+            // Erlang has no infinity to stand for it.
+            _ => {
+                self.at = start;
+                Err(Fault::Invalid)
+            }
+        }
     }
-}
 
-/// One digit or more.
-fn digits(input: &[u8], start: usize) -> Result<usize, Error> {
-    let mut at = start;
-    while digit(input, at).is_some() {
-        at += 1;
+    /// One digit or more.
+    fn digits(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        while self.digit().is_some() {
+            self.at += 1;
+        }
+        if self.at == start {
+            return Err(Fault::Invalid);
+        }
+        Ok(())
     }
-    if at == start {
-        return Err(Error::Invalid(at));
-    }
-    Ok(at)
 }

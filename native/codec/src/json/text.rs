@@ -1,43 +1,31 @@
 //! Strings: the scan for what ends plain text, and escapes.
 
-use super::Error;
-
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Length of the plain text at the start of `bytes` (no quote, backslash or
-/// control character), and whether anything looked at was beyond ASCII.
-///
-/// Eight bytes at a time: `(v - 1) & !v` has a byte's high bit set where that
-/// byte of `v` is zero; bytes above the lowest hit may be wrong, the lowest never.
-#[inline]
-pub fn plain_prefix(bytes: &[u8]) -> (usize, bool) {
+/// Appends the plain text at the start of `bytes` (up to a quote, a backslash, a
+/// control character or the end). Returns its length, and whether there may be
+/// something beyond ASCII in it.
+#[inline(always)]
+pub fn copy_plain(out: &mut Vec<u8>, bytes: &[u8]) -> (usize, bool) {
     let mut at = 0;
     let mut seen = 0u64;
-    while let Some(chunk) = bytes.get(at..at + 8) {
-        let Ok(chunk) = chunk.try_into() else { break };
-        let v = u64::from_le_bytes(chunk);
-        let quote = v ^ (ONES * b'"' as u64);
-        let slash = v ^ (ONES * b'\\' as u64);
-        let hits = ((quote.wrapping_sub(ONES) & !quote)
-            | (slash.wrapping_sub(ONES) & !slash)
-            | (v.wrapping_sub(ONES * 0x20) & !v))
-            & HIGH;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let v = match rest.first_chunk::<8>() {
+            Some(chunk) => u64::from_le_bytes(*chunk),
+            None => partial(rest),
+        };
         seen |= v;
+        out.extend_from_slice(&v.to_le_bytes());
+        let hits = special(v);
         if hits != 0 {
-            return (at + hits.trailing_zeros() as usize / 8, seen & HIGH != 0);
+            let plain = hits.trailing_zeros() as usize / 8;
+            out.truncate(out.len() - 8 + plain);
+            return (at + plain, seen & HIGH != 0);
         }
         at += 8;
     }
-    let mut beyond = seen & HIGH != 0;
-    while let Some(&b) = bytes.get(at) {
-        if b == b'"' || b == b'\\' || b < 0x20 {
-            break;
-        }
-        beyond |= b >= 0x80;
-        at += 1;
-    }
-    (at, beyond)
 }
 
 /// The offset of the first byte that is not UTF-8, if there is one.
@@ -50,9 +38,9 @@ pub fn utf8_error(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Reads the escape at `at` (which holds a backslash) and appends what it stands
-/// for. Returns the offset behind it.
-pub fn unescape(input: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Error> {
-    let Some(&kind) = input.get(at + 1) else { return Err(Error::Invalid(at + 1)) };
+/// for. Returns the offset behind it, or of what is wrong with it.
+pub fn unescape(input: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, usize> {
+    let Some(&kind) = input.get(at + 1) else { return Err(at + 1) };
     let byte = match kind {
         b'"' | b'\\' | b'/' => kind,
         b'b' => 8,
@@ -61,38 +49,38 @@ pub fn unescape(input: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Err
         b'r' => b'\r',
         b't' => b'\t',
         b'u' => return unicode(input, at, out),
-        _ => return Err(Error::Invalid(at + 1)),
+        _ => return Err(at + 1),
     };
     out.push(byte);
     Ok(at + 2)
 }
 
-fn unicode(input: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Error> {
+fn unicode(input: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, usize> {
     let first = hex4(input, at + 2)?;
     let (code, end) = if (0xD800..0xDC00).contains(&first) {
         // A high half is nothing without the low half behind it.
         if input.get(at + 6) != Some(&b'\\') || input.get(at + 7) != Some(&b'u') {
-            return Err(Error::Invalid(at));
+            return Err(at);
         }
         let second = hex4(input, at + 8)?;
         if !(0xDC00..0xE000).contains(&second) {
-            return Err(Error::Invalid(at));
+            return Err(at);
         }
         (0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00), at + 12)
     } else {
         (first, at + 6)
     };
     // Only a lone low half is no character here.
-    let Some(c) = char::from_u32(code) else { return Err(Error::Invalid(at)) };
+    let Some(c) = char::from_u32(code) else { return Err(at) };
     out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     Ok(end)
 }
 
-fn hex4(input: &[u8], at: usize) -> Result<u32, Error> {
+fn hex4(input: &[u8], at: usize) -> Result<u32, usize> {
     let mut n = 0;
     for i in at..at + 4 {
         let digit = input.get(i).and_then(|b| (*b as char).to_digit(16));
-        n = n << 4 | digit.ok_or(Error::Invalid(i))?;
+        n = n << 4 | digit.ok_or(i)?;
     }
     Ok(n)
 }
@@ -103,20 +91,45 @@ fn hex4(input: &[u8], at: usize) -> Result<u32, Error> {
 #[must_use]
 pub fn quoted(out: &mut Vec<u8>, text: &[u8]) -> bool {
     out.push(b'"');
-    let (mut plain, mut beyond) = plain_prefix(text);
-    let mut rest = text;
-    loop {
-        let (head, tail) = rest.split_at(plain);
-        out.extend_from_slice(head);
-        let Some((&special, tail)) = tail.split_first() else { break };
+    let (mut at, mut beyond) = copy_plain(out, text);
+    while let Some(&special) = text.get(at) {
         escape(out, special);
-        rest = tail;
-        let next = plain_prefix(rest);
-        plain = next.0;
-        beyond |= next.1;
+        let rest = text.get(at + 1..).unwrap_or_default();
+        let (plain, more) = copy_plain(out, rest);
+        at += 1 + plain;
+        beyond |= more;
     }
     out.push(b'"');
     !beyond || simdutf8::basic::from_utf8(text).is_ok()
+}
+
+/// Fewer than eight bytes in a word, zeros behind them.
+#[inline]
+fn partial(bytes: &[u8]) -> u64 {
+    let n = bytes.len();
+    if let (Some(low), Some(high)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let (low, high) = (u32::from_le_bytes(*low), u32::from_le_bytes(*high));
+        return u64::from(low) | u64::from(high) << (8 * (n - 4));
+    }
+    match *bytes {
+        [a, b, c] => u64::from_le_bytes([a, b, c, 0, 0, 0, 0, 0]),
+        [a, b] => u64::from_le_bytes([a, b, 0, 0, 0, 0, 0, 0]),
+        [a] => u64::from(a),
+        _ => 0,
+    }
+}
+
+/// The high bit of each byte that ends plain text: quote, backslash, control.
+/// Bits above the lowest may be wrong, the lowest never is.
+#[inline]
+fn special(v: u64) -> u64 {
+    // `(x - 1) & !x` has a byte's high bit set where that byte of `x` is zero.
+    let quote = v ^ (ONES * b'"' as u64);
+    let slash = v ^ (ONES * b'\\' as u64);
+    ((quote.wrapping_sub(ONES) & !quote)
+        | (slash.wrapping_sub(ONES) & !slash)
+        | (v.wrapping_sub(ONES * 0x20) & !v))
+        & HIGH
 }
 
 fn escape(out: &mut Vec<u8>, special: u8) {
