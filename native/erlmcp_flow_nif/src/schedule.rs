@@ -11,4 +11,4 @@
 pub const DOCUMENT_BUILD_MAX: u64 = 64 * 1024;
 
 /// Work units of a document walk (about a nanosecond each) on a normal scheduler.
-pub const DOCUMENT_WALK_MAX: usize = 50_000;
+pub const DOCUMENT_WALK_MAX: usize = 400_000;

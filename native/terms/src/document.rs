@@ -7,6 +7,7 @@
 //! VM, and with a work budget, because a walk of unknown length has no place on
 //! a normal scheduler.
 
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
 use rustler::sys::{
@@ -43,6 +44,7 @@ const NODE: usize = 20;
 /// Tells `sink` the whole of `term`.
 pub fn walk<'a, S: Sink>(term: Term<'a>, bounds: Bounds, sink: &mut S) -> Result<(), Stop<'a>> {
     let env = term.get_env();
+    let room = ROOM.take();
     let mut walk = Walk {
         owner: env,
         env: env.as_c_arg(),
@@ -50,9 +52,14 @@ pub fn walk<'a, S: Sink>(term: Term<'a>, bounds: Bounds, sink: &mut S) -> Result
         left: bounds.budget.unwrap_or(usize::MAX),
         bounded: bounds.budget.is_some(),
         max_depth: bounds.max_depth,
-        stack: Vec::new(),
+        stack: room.frames,
+        maps: Maps { env: env.as_c_arg(), iterators: room.iterators, used: 0 },
     };
-    walk.run(term.as_c_arg(), sink).map_err(|fault| match fault {
+    let result = walk.run(term.as_c_arg(), sink);
+    walk.maps.end_all();
+    walk.stack.clear();
+    ROOM.set(Room { frames: walk.stack, iterators: std::mem::take(&mut walk.maps.iterators) });
+    result.map_err(|fault| match fault {
         Fault::Busy => Stop::Busy,
         Fault::TooDeep => Stop::TooDeep,
         Fault::TooLarge => Stop::TooLarge,
@@ -91,12 +98,25 @@ impl Words {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Frame {
     /// The rest of a list, and the whole of it for the error.
     List { rest: ErlNifTerm, whole: ErlNifTerm },
-    Map(MapPairs),
+    /// The pairs of a map: its iterator is the last one in use.
+    Map,
     /// The value whose key, itself a container, is being told.
     Value(ErlNifTerm),
+}
+
+/// What a walk needs room for, kept by each thread for the next one.
+#[derive(Default)]
+struct Room {
+    frames: Vec<Frame>,
+    iterators: Vec<MaybeUninit<ErlNifMapIterator>>,
+}
+
+thread_local! {
+    static ROOM: RefCell<Room> = RefCell::default();
 }
 
 struct Walk<'a> {
@@ -108,6 +128,7 @@ struct Walk<'a> {
     bounded: bool,
     max_depth: usize,
     stack: Vec<Frame>,
+    maps: Maps,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -156,7 +177,7 @@ impl Walk<'_> {
                         sink.value_end();
                     }
                 },
-                Frame::Map(pairs) => match pairs.next() {
+                Frame::Map => match self.maps.next() {
                     Some((key, value)) => {
                         if self.tell(key, Role::Key, &mut depth, sink)? {
                             sink.key_end();
@@ -169,6 +190,7 @@ impl Walk<'_> {
                         }
                     }
                     None => {
+                        self.maps.end();
                         self.stack.pop();
                         depth -= 1;
                         sink.close_map();
@@ -195,17 +217,13 @@ impl Walk<'_> {
     ) -> Result<bool, Fault> {
         self.charge(NODE)?;
         let bare_key = role == Role::Key && !S::ANY_KEYS;
+        // Nearly all terms of a document are binaries, so no call asks first.
+        if let Some(bytes) = inspect(self.env, term) {
+            self.charge(bytes.len())?;
+            return if sink.text(bytes) { Ok(true) } else { Err(Fault::Unsupported(term)) };
+        }
         // SAFETY: `env` is the environment `term` lives in.
         match unsafe { enif_term_type(self.env, term) } {
-            ErlNifTermType::ERL_NIF_TERM_TYPE_BITSTRING => {
-                let Some(bytes) = inspect(self.env, term) else {
-                    return Err(Fault::Unsupported(term));
-                };
-                self.charge(bytes.len())?;
-                if !sink.text(bytes) {
-                    return Err(Fault::Unsupported(term));
-                }
-            }
             ErlNifTermType::ERL_NIF_TERM_TYPE_ATOM => {
                 if !bare_key && term == self.words.null {
                     sink.null();
@@ -251,13 +269,13 @@ impl Walk<'_> {
                     // SAFETY: as above; the type says it is a map.
                     unsafe { enif_get_map_size(self.env, term, &mut len) };
                 }
-                let Some(pairs) = MapPairs::new(self.env, term) else {
-                    return Err(Fault::Unsupported(term));
-                };
                 if !sink.open_map(len) {
                     return Err(Fault::Unsupported(term));
                 }
-                self.stack.push(Frame::Map(pairs));
+                if !self.maps.start(term) {
+                    return Err(Fault::Unsupported(term));
+                }
+                self.stack.push(Frame::Map);
                 return Ok(false);
             }
             _ => return Err(Fault::Unsupported(term)),
@@ -394,52 +412,79 @@ fn is_nil(env: *mut ErlNifEnv, term: ErlNifTerm) -> bool {
     unsafe { enif_is_empty_list(env, term) != 0 }
 }
 
-/// An iterator over the pairs of a map, which has memory of its own in the VM
-/// for a large map and so must be ended.
-struct MapPairs {
+/// Iterators over the maps that are open, innermost last. One has memory of its
+/// own in the VM for a large map and so must be ended. They are large, and stay
+/// where they are made.
+struct Maps {
     env: *mut ErlNifEnv,
-    iterator: ErlNifMapIterator,
+    iterators: Vec<MaybeUninit<ErlNifMapIterator>>,
+    /// So many of `iterators`, from the first, are alive.
+    used: usize,
 }
 
-impl MapPairs {
-    #[inline]
-    fn new(env: *mut ErlNifEnv, map: ErlNifTerm) -> Option<Self> {
-        let mut iterator = MaybeUninit::uninit();
-        let head = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-        // SAFETY: `env` is the environment of `map`; the iterator is filled in
-        // when the answer is not zero. It holds no pointer into itself, so it
-        // may be moved.
-        unsafe {
-            (enif_map_iterator_create(env, map, iterator.as_mut_ptr(), head) != 0)
-                .then(|| MapPairs { env, iterator: iterator.assume_init() })
+impl Maps {
+    /// Begins with the pairs of `map`.
+    #[inline(always)]
+    fn start(&mut self, map: ErlNifTerm) -> bool {
+        if self.used == self.iterators.len() {
+            self.iterators.push(MaybeUninit::uninit());
         }
+        let Some(iterator) = self.iterators.get_mut(self.used) else { return false };
+        let head = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
+        // SAFETY: `env` is the environment of `map`, and the iterator is filled
+        // in when the answer is not zero. It holds no pointer into itself, so
+        // the vector may move it.
+        if unsafe { enif_map_iterator_create(self.env, map, iterator.as_mut_ptr(), head) } == 0 {
+            return false;
+        }
+        self.used += 1;
+        true
     }
 
-    #[inline]
+    /// The next pair of the innermost map.
+    #[inline(always)]
     fn next(&mut self) -> Option<(ErlNifTerm, ErlNifTerm)> {
+        let iterator = self.iterators.get_mut(self.used.checked_sub(1)?)?.as_mut_ptr();
         let mut key = MaybeUninit::uninit();
         let mut value = MaybeUninit::uninit();
-        // SAFETY: the iterator was made for a map of `env`, and both terms are
+        // SAFETY: the iterator is alive, on a map of `env`, and both terms are
         // filled in when the answer is not zero.
         unsafe {
             let found = enif_map_iterator_get_pair(
                 self.env,
-                &mut self.iterator,
+                iterator,
                 key.as_mut_ptr(),
                 value.as_mut_ptr(),
             );
             if found == 0 {
                 return None;
             }
-            enif_map_iterator_next(self.env, &mut self.iterator);
+            enif_map_iterator_next(self.env, iterator);
             Some((key.assume_init(), value.assume_init()))
+        }
+    }
+
+    /// The innermost map is done with.
+    #[inline(always)]
+    fn end(&mut self) {
+        let Some(last) = self.used.checked_sub(1) else { return };
+        self.used = last;
+        if let Some(iterator) = self.iterators.get_mut(last) {
+            // SAFETY: it was alive, and with `used` lowered it is no more.
+            unsafe { enif_map_iterator_destroy(self.env, iterator.as_mut_ptr()) }
+        }
+    }
+
+    fn end_all(&mut self) {
+        while self.used > 0 {
+            self.end();
         }
     }
 }
 
-impl Drop for MapPairs {
+impl Drop for Maps {
+    /// For a panic on the way; else nothing is alive any more.
     fn drop(&mut self) {
-        // SAFETY: made by `enif_map_iterator_create`, ended once.
-        unsafe { enif_map_iterator_destroy(self.env, &mut self.iterator) }
+        self.end_all();
     }
 }
