@@ -5,12 +5,12 @@
 -module(erlmcp_flow_nif).
 
 -export([version/0]).
--export([json_from_etf/2,json_from_etf_dirty/2,json_encode_t2b/2]).
--export([json_decode/4, json_decode_dirty/4, json_encode/2, json_encode_dirty/2]).
+-export([json_decode/5, json_decode_dirty/5, json_encode/2, json_encode_dirty/2]).
+-export([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
 
 -nifs([version/0]).
--nifs([json_from_etf/2,json_from_etf_dirty/2,json_encode_t2b/2]).
--nifs([json_decode/4, json_decode_dirty/4, json_encode/2, json_encode_dirty/2]).
+-nifs([json_decode/5, json_decode_dirty/5, json_encode/2, json_encode_dirty/2]).
+-nifs([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
 -on_load(init/0).
 
 -spec init() -> ok | {error, {atom(), string()}}.
@@ -35,27 +35,38 @@ version() ->
 
 %% documents
 
--spec json_decode(binary(), non_neg_integer(), non_neg_integer(), boolean()) ->
-    {ok, term()} | {etf, binary()} | {error, term()} | error.
-json_decode(_Binary, _MaxBytes, _MaxDepth, _AtomKeys) ->
+-spec json_decode(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+json_decode(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
     erlang:nif_error(nif_not_loaded).
 
--spec json_decode_dirty(binary(), non_neg_integer(), non_neg_integer(), boolean()) ->
-    {etf, binary()} | {error, term()}.
-json_decode_dirty(_Binary, _MaxBytes, _MaxDepth, _AtomKeys) ->
+-spec json_decode_dirty(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+json_decode_dirty(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
     erlang:nif_error(nif_not_loaded).
 
 -spec json_encode(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
 json_encode(_Term, _MaxDepth) ->
     erlang:nif_error(nif_not_loaded).
 
--spec json_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()}.
+-spec json_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
 json_encode_dirty(_Term, _MaxDepth) ->
     erlang:nif_error(nif_not_loaded).
 
--spec json_from_etf(term(),term())->term().
-json_from_etf(_,_)->erlang:nif_error(x).
--spec json_from_etf_dirty(term(),term())->term().
-json_from_etf_dirty(_,_)->erlang:nif_error(x).
--spec json_encode_t2b(term(),term())->term().
-json_encode_t2b(_,_)->erlang:nif_error(x).
+-spec msgpack_decode(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+msgpack_decode(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_decode_dirty(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+msgpack_decode_dirty(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_encode(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+msgpack_encode(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+msgpack_encode_dirty(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).

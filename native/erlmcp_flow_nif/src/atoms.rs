@@ -6,6 +6,7 @@ rustler::atoms! {
     busy,
     etf,
     invalid,
+    repeats,
     too_deep,
     too_large,
     unknown_atom,

@@ -3,7 +3,9 @@
 #![deny(unsafe_code)]
 
 mod atoms;
+mod document;
 mod json;
+mod msgpack;
 mod schedule;
 
 /// The library's version, so that Erlang code can tell which build it runs on.

@@ -35,14 +35,25 @@ pub enum Stop<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub max_depth: usize,
-    /// Work units, about one nanosecond each: 20 a term and one a byte.
+    /// Work units, about one nanosecond each.
     pub budget: Option<usize>,
 }
 
-const NODE: usize = 20;
+/// What a term costs, in work units.
+const NODE: usize = 12;
+/// What a number costs besides: its text.
+const NUMBER: usize = 20;
+/// What an atom costs besides: the VM converts its name. One beyond Latin-1 goes
+/// through the term format.
+const ATOM: usize = 30;
+const WIDE_ATOM: usize = 300;
+/// A text up to this many bytes is told before its true cost is known; longer
+/// ones are charged as if every byte had to be escaped.
+const SHORT_TEXT: usize = 4096;
+const ESCAPE: usize = 5;
 
-/// Tells `sink` the whole of `term`.
-pub fn walk<'a, S: Sink>(term: Term<'a>, bounds: Bounds, sink: &mut S) -> Result<(), Stop<'a>> {
+/// Tells `sink` the whole of `term`. Answers with the work units it took.
+pub fn walk<'a, S: Sink>(term: Term<'a>, bounds: Bounds, sink: &mut S) -> Result<usize, Stop<'a>> {
     let env = term.get_env();
     let room = ROOM.take();
     let mut walk = Walk {
@@ -59,7 +70,8 @@ pub fn walk<'a, S: Sink>(term: Term<'a>, bounds: Bounds, sink: &mut S) -> Result
     walk.maps.end_all();
     walk.stack.clear();
     ROOM.set(Room { frames: walk.stack, iterators: std::mem::take(&mut walk.maps.iterators) });
-    result.map_err(|fault| match fault {
+    let used = bounds.budget.unwrap_or(usize::MAX) - walk.left;
+    result.map(|()| used).map_err(|fault| match fault {
         Fault::Busy => Stop::Busy,
         Fault::TooDeep => Stop::TooDeep,
         Fault::TooLarge => Stop::TooLarge,
@@ -219,8 +231,7 @@ impl Walk<'_> {
         let bare_key = role == Role::Key && !S::ANY_KEYS;
         // Nearly all terms of a document are binaries, so no call asks first.
         if let Some(bytes) = inspect(self.env, term) {
-            self.charge(bytes.len())?;
-            return if sink.text(bytes) { Ok(true) } else { Err(Fault::Unsupported(term)) };
+            return self.text(term, bytes, sink);
         }
         // SAFETY: `env` is the environment `term` lives in.
         match unsafe { enif_term_type(self.env, term) } {
@@ -245,6 +256,7 @@ impl Walk<'_> {
                 }
             }
             ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT if !bare_key => {
+                self.charge(NUMBER)?;
                 let mut f = 0.0;
                 // SAFETY: as above; the type says it is a float.
                 unsafe { enif_get_double(self.env, term, &mut f) };
@@ -283,6 +295,27 @@ impl Walk<'_> {
         Ok(true)
     }
 
+    #[inline]
+    fn text<S: Sink>(
+        &mut self,
+        term: ErlNifTerm,
+        bytes: &[u8],
+        sink: &mut S,
+    ) -> Result<bool, Fault> {
+        let long = bytes.len() > SHORT_TEXT;
+        self.charge(if long { bytes.len() * ESCAPE } else { bytes.len() / 4 })?;
+        let before = sink.written();
+        if !sink.text(bytes) {
+            return Err(Fault::Unsupported(term));
+        }
+        if !long {
+            // Quotes or a header are always added.
+            let added = (sink.written() - before).saturating_sub(bytes.len() + 3);
+            self.charge(added * ESCAPE)?;
+        }
+        Ok(true)
+    }
+
     fn enter(&self, depth: &mut usize) -> Result<(), Fault> {
         if *depth >= self.max_depth {
             return Err(Fault::TooDeep);
@@ -308,6 +341,7 @@ impl Walk<'_> {
     }
 
     fn atom<S: Sink>(&mut self, term: ErlNifTerm, sink: &mut S) -> Result<(), Fault> {
+        self.charge(ATOM)?;
         let mut latin1 = [0u8; 256];
         // SAFETY: the buffer is as long as said; `env` as in `tell`.
         let written = unsafe {
@@ -328,6 +362,7 @@ impl Walk<'_> {
             }
             return Ok(());
         }
+        self.charge(WIDE_ATOM)?;
         // A name beyond Latin-1 is not to be had from this version of the
         // interface but in the term format: version, tag, length, name.
         // SAFETY: as in `walk`.
@@ -344,6 +379,7 @@ impl Walk<'_> {
     }
 
     fn integer<S: Sink>(&mut self, term: ErlNifTerm, sink: &mut S) -> Result<(), Fault> {
+        self.charge(NUMBER)?;
         let mut n = 0i64;
         // SAFETY: as in `tell`.
         if unsafe { enif_get_int64(self.env, term, &mut n) } != 0 {

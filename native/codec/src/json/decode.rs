@@ -1,11 +1,10 @@
 //! JSON text to external term format, iteratively, with bounded output.
 
-use super::repeats::Pairs;
-use super::{etf, text, Cost, Error, Keys, Limits, Repeats};
-
-/// A buffer larger than this is given back after use: a decoder is kept by each
-/// scheduler thread, and one large document must not stay for ever.
-const KEEP: usize = 256 * 1024;
+use super::text;
+use crate::document::repeats::Pairs;
+use crate::document::{
+    etf, Cost, Decode, Document, Error, Fault, Keys, Limits, Repeats, KEEP,
+};
 
 /// Reads documents one after the other into a buffer that is used again.
 #[derive(Default)]
@@ -26,18 +25,9 @@ struct Frame {
     mark: usize,
 }
 
-/// A decoded document.
-#[derive(Debug)]
-pub struct Document<'a> {
-    /// External term format, with its version byte.
-    pub etf: &'a [u8],
-    /// The memory the term will take, from above.
-    pub cost: u64,
-}
-
-impl Decoder {
+impl Decode for Decoder {
     /// Decodes one document and nothing behind it but white space.
-    pub fn decode(
+    fn decode(
         &mut self,
         input: &[u8],
         limits: &Limits,
@@ -75,9 +65,7 @@ impl Decoder {
         let Reader { at, out, cost, unknown_atom, .. } = reader;
         self.out = out;
         match result {
-            Err(Fault::Invalid) => Err(Error::Invalid(at)),
-            Err(Fault::TooDeep) => Err(Error::TooDeep),
-            Err(Fault::TooLarge) => Err(Error::TooLarge),
+            Err(fault) => Err(fault.at(at)),
             Ok(()) if unknown_atom => Err(Error::UnknownAtom),
             Ok(()) => {
                 self.pairs.cut(&mut self.out);
@@ -87,19 +75,10 @@ impl Decoder {
     }
 }
 
-/// `Error` without its offset, which is where the reader stands: results that
-/// fit in registers are measurably faster here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    TooLarge,
-    TooDeep,
-    Invalid,
-}
-
-pub(crate) struct Reader<'a> {
-    pub(crate) input: &'a [u8],
-    pub(crate) at: usize,
-    pub(crate) out: Vec<u8>,
+pub(super) struct Reader<'a> {
+    pub(super) input: &'a [u8],
+    pub(super) at: usize,
+    pub(super) out: Vec<u8>,
     cost: Cost,
     max_depth: usize,
     keys: Keys,
@@ -142,7 +121,7 @@ impl Reader<'_> {
 
     /// The byte the reader stands on.
     #[inline(always)]
-    pub(crate) fn byte(&self) -> Option<u8> {
+    pub(super) fn byte(&self) -> Option<u8> {
         self.input.get(self.at).copied()
     }
 
@@ -159,7 +138,7 @@ impl Reader<'_> {
     }
 
     #[inline(always)]
-    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
+    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
         if self.cost.add(bytes) {
             Ok(())
         } else {
@@ -293,12 +272,11 @@ impl Reader<'_> {
         }
         self.at += 1;
         let len = self.out.len() - header - 5;
-        if atom {
-            self.unknown_atom |= !etf::binary_to_atom(&mut self.out, header);
-            return Ok(());
-        }
         self.charge(Cost::binary(len))?;
         etf::patch(&mut self.out, header, len as u32);
+        if atom {
+            self.unknown_atom |= !etf::binary_to_atom(&mut self.out, header);
+        }
         Ok(())
     }
 

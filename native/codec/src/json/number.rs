@@ -1,11 +1,8 @@
 //! Numbers: text to the term format.
 
-use super::decode::{Fault, Reader};
-use super::{etf, integer, Cost, MAX_DIGITS};
-
-/// Integers below this need no memory: they stay in the word that names them
-/// (60 bits, signed).
-const IMMEDIATE: u64 = 1 << 59;
+use super::decode::Reader;
+use super::{integer, MAX_DIGITS};
+use crate::document::{etf, Cost, Fault};
 
 impl Reader<'_> {
     /// The number the reader stands on: a digit or a minus.
@@ -36,7 +33,7 @@ impl Reader<'_> {
         if digits > 19 {
             return self.big(negative, first);
         }
-        if n >= IMMEDIATE {
+        if n >= Cost::IMMEDIATE {
             self.charge(Cost::BIG + 8)?;
             etf::magnitude(&mut self.out, negative, n);
         } else {

@@ -1,28 +1,18 @@
 //! A document to JSON text.
 
 use super::{integer, text, MAX_DIGITS};
-use crate::document::{Big, Sink};
+use crate::document::{Big, Sink, KEEP};
 
-/// Appends JSON text to a buffer.
+/// Writes JSON text into a buffer that is used again.
 ///
 /// Each value is followed by a comma, which the end of its container replaces:
 /// so no state says whether a value is the first.
-pub struct Writer<'a> {
-    out: &'a mut Vec<u8>,
+#[derive(Default)]
+pub struct Writer {
+    out: Vec<u8>,
 }
 
-impl<'a> Writer<'a> {
-    pub fn new(out: &'a mut Vec<u8>) -> Self {
-        out.clear();
-        Writer { out }
-    }
-
-    /// The text of the one document told.
-    pub fn finish(self) -> &'a [u8] {
-        self.out.pop();
-        self.out
-    }
-
+impl Writer {
     fn close(&mut self, bracket: u8) {
         match self.out.last_mut() {
             Some(last) if *last == b',' => *last = bracket,
@@ -31,9 +21,19 @@ impl<'a> Writer<'a> {
     }
 }
 
-impl Sink for Writer<'_> {
+impl Sink for Writer {
     const ANY_KEYS: bool = false;
     const LIST_LENGTHS: bool = false;
+
+    fn begin(&mut self) {
+        self.out.clear();
+        self.out.shrink_to(KEEP);
+    }
+
+    fn finish(&mut self) -> &[u8] {
+        self.out.pop();
+        &self.out
+    }
 
     fn null(&mut self) {
         self.out.extend_from_slice(b"null");
@@ -45,11 +45,11 @@ impl Sink for Writer<'_> {
 
     #[inline]
     fn text(&mut self, bytes: &[u8]) -> bool {
-        text::quoted(self.out, bytes)
+        text::quoted(&mut self.out, bytes)
     }
 
     fn atom(&mut self, name: &str) {
-        let _always_text = text::quoted(self.out, name.as_bytes());
+        let _always_text = text::quoted(&mut self.out, name.as_bytes());
     }
 
     #[inline]
@@ -127,5 +127,10 @@ impl Sink for Writer<'_> {
     #[inline]
     fn value_end(&mut self) {
         self.out.push(b',');
+    }
+
+    #[inline]
+    fn written(&self) -> usize {
+        self.out.len()
     }
 }

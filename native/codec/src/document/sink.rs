@@ -1,7 +1,4 @@
-//! What JSON and MessagePack have in common on the way out: a document of maps,
-//! lists, texts and numbers, told piece by piece by whoever can read it.
-
-pub mod term;
+//! A document on its way out, told piece by piece by whoever can read the term.
 
 /// What a walk tells. The texts are the bytes of binaries, not known to be UTF-8.
 pub trait Sink {
@@ -10,6 +7,11 @@ pub trait Sink {
     const ANY_KEYS: bool;
     /// `open_list` is told the length, which costs a pass over the list.
     const LIST_LENGTHS: bool;
+
+    /// A document begins: what was written before is gone.
+    fn begin(&mut self);
+    /// What the one document told since `begin` is.
+    fn finish(&mut self) -> &[u8];
 
     fn null(&mut self);
     fn bool(&mut self, value: bool);
@@ -33,6 +35,8 @@ pub trait Sink {
     fn key_end(&mut self);
     /// The value just told was no key.
     fn value_end(&mut self);
+    /// Bytes written so far.
+    fn written(&self) -> usize;
 }
 
 /// What a sink makes of an integer beyond 64 bits.

@@ -2,9 +2,6 @@
 
 pub const VERSION: u8 = 131;
 pub const NEW_FLOAT: u8 = 70;
-pub const STRING: u8 = 107;
-pub const ATOM: u8 = 100;
-pub const SMALL_ATOM: u8 = 115;
 pub const SMALL_INTEGER: u8 = 97;
 pub const INTEGER: u8 = 98;
 pub const NIL: u8 = 106;
