@@ -12,6 +12,8 @@
 -export([batch_encode/1, batch_encode_dirty/1, batch_decode/3, batch_decode_dirty/3]).
 %% serializer: etf
 -export([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
+-export([json_decode/5, json_decode_dirty/5, json_encode/2, json_encode_dirty/2]).
+-export([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
 
 -nifs([version/0]).
 %% compress
@@ -21,6 +23,8 @@
 -nifs([batch_encode/1, batch_encode_dirty/1, batch_decode/3, batch_decode_dirty/3]).
 %% serializer: etf
 -nifs([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
+-nifs([json_decode/5, json_decode_dirty/5, json_encode/2, json_encode_dirty/2]).
+-nifs([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
 -on_load(init/0).
 
 -spec init() -> ok | {error, {atom(), string()}}.
@@ -127,4 +131,42 @@ batch_decode(_Bin, _MaxBytes, _Safe) ->
 -spec batch_decode_dirty(binary(), non_neg_integer(), boolean()) ->
     {ok, [term()]} | {error, etf_reason()}.
 batch_decode_dirty(_Bin, _MaxBytes, _Safe) ->
+    erlang:nif_error(nif_not_loaded).
+
+%% documents
+
+-spec json_decode(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+json_decode(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec json_decode_dirty(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+json_decode_dirty(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec json_encode(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+json_encode(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec json_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+json_encode_dirty(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_decode(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+msgpack_decode(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_decode_dirty(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+msgpack_decode_dirty(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_encode(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+msgpack_encode(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+msgpack_encode_dirty(_Term, _MaxDepth) ->
     erlang:nif_error(nif_not_loaded).

@@ -3,4 +3,7 @@
 
 pub mod batch;
 pub mod compress;
+pub mod document;
 pub mod etf;
+pub mod json;
+pub mod msgpack;

@@ -9,4 +9,6 @@ rustler::atoms! {
     dirty, too_deep,
     unknown_atom,
     r#unsafe = "unsafe",
+    // documents
+    busy, etf, repeats, unsupported,
 }

@@ -247,11 +247,7 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
             keys.push(key);
             terms.push(value);
         });
-        let expected = shapes.expected(
-            keys,
-            |key| source.word(key),
-            |key| probe(*source, key),
-        );
+        let expected = shapes.expected(keys, |key| source.word(key), |key| probe(*source, key));
         let shape = match expected {
             Some(shape) => Ok(shape),
             None => {
