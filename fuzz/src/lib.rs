@@ -1,6 +1,9 @@
 //! What the fuzz targets share: each makes its own seeds, when run.sh asks for
 //! them with `FUZZ_SEEDS=DIRECTORY`, from the messages in bench/data.
 
+pub mod document;
+pub mod terms;
+
 use std::path::{Path, PathBuf};
 
 /// Called by a target before it starts to fuzz. With `FUZZ_SEEDS` set it writes

@@ -1,0 +1,220 @@
+//! Terms for the batch codec, standing in for the VM's. Equal terms are one node,
+//! so that comparing them is comparing numbers.
+
+use std::collections::HashMap;
+
+use codec::batch::{Busy, External, Sink, Source, View};
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Node {
+    Int(i64),
+    /// By its bits.
+    Float(u64),
+    Atom(String),
+    Binary(Vec<u8>),
+    List(Vec<u32>, Option<u32>),
+    Tuple(Vec<u32>),
+    /// Key, value, key, value ..., in order of the keys' numbers.
+    Map(Vec<u32>),
+    External(Vec<u8>),
+}
+
+#[derive(Default)]
+pub struct Terms {
+    nodes: Vec<Node>,
+    ids: HashMap<Node, u32>,
+    /// What the terms made so far take in a VM at least, in bytes, each counted as
+    /// often as it was asked for.
+    pub made: u64,
+}
+
+impl Terms {
+    fn node(&mut self, node: Node, bytes: usize) -> u32 {
+        self.made += bytes as u64;
+        let nodes = &mut self.nodes;
+        *self.ids.entry(node.clone()).or_insert_with(|| {
+            nodes.push(node);
+            nodes.len() as u32 - 1
+        })
+    }
+
+    fn pairs_of(&self, pairs: &[u32]) -> Option<Vec<u32>> {
+        let mut pairs: Vec<[u32; 2]> =
+            pairs.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect();
+        pairs.sort_unstable_by_key(|[key, _]| *key);
+        let repeated = pairs.windows(2).any(|two| two[0][0] == two[1][0]);
+        (!repeated).then(|| pairs.concat())
+    }
+
+    fn get(&self, term: u32) -> &Node {
+        &self.nodes[term as usize]
+    }
+}
+
+impl Sink for Terms {
+    type Term = u32;
+    type Shape = Vec<u32>;
+
+    fn int(&mut self, value: i64) -> u32 {
+        self.node(Node::Int(value), 0)
+    }
+
+    fn float(&mut self, value: f64) -> Option<u32> {
+        value.is_finite().then(|| self.node(Node::Float(value.to_bits()), 16))
+    }
+
+    fn atom(&mut self, name: &str) -> Option<u32> {
+        // Some do not exist.
+        (!name.starts_with('?')).then(|| self.node(Node::Atom(name.to_owned()), 0))
+    }
+
+    fn binary(&mut self, bytes: &[u8]) -> u32 {
+        self.node(Node::Binary(bytes.to_vec()), 16 + bytes.len())
+    }
+
+    fn list(&mut self, elements: &[u32], tail: Option<u32>) -> u32 {
+        // An improper list's tail is not a list, whatever the input says.
+        match tail.map(|tail| (tail, self.get(tail).clone())) {
+            Some((_, Node::List(more, last))) => {
+                let all = [elements, &more].concat();
+                self.node(Node::List(all, last), 16 * elements.len())
+            }
+            _ => self.node(Node::List(elements.to_vec(), tail), 16 * elements.len()),
+        }
+    }
+
+    fn tuple(&mut self, elements: &[u32]) -> u32 {
+        self.node(Node::Tuple(elements.to_vec()), 8 * (1 + elements.len()))
+    }
+
+    fn shape(&mut self, keys: &[u32]) -> Option<Vec<u32>> {
+        let pairs: Vec<u32> = keys.iter().flat_map(|key| [*key, 0]).collect();
+        self.pairs_of(&pairs).map(|_| keys.to_vec())
+    }
+
+    fn shaped(&mut self, shape: &Vec<u32>, values: &[u32]) -> u32 {
+        assert_eq!(shape.len(), values.len());
+        let pairs: Vec<u32> =
+            shape.iter().zip(values).flat_map(|(key, value)| [*key, *value]).collect();
+        let pairs = self.pairs_of(&pairs).expect("the keys were looked at");
+        self.node(Node::Map(pairs), 8 * values.len())
+    }
+
+    fn map(&mut self, pairs: &[u32]) -> Option<u32> {
+        let pairs = self.pairs_of(pairs)?;
+        let bytes = 8 * pairs.len();
+        Some(self.node(Node::Map(pairs), bytes))
+    }
+
+    fn external(&mut self, checked: &[u8]) -> Result<u32, External> {
+        Ok(self.node(Node::External(checked.to_vec()), 0))
+    }
+}
+
+impl<'a> Source<'a> for &'a Terms {
+    type Term = u32;
+
+    fn view(&self, term: u32) -> View<'a, u32> {
+        match self.nodes.get(term as usize).expect("a term of these") {
+            Node::Int(value) => View::Int(*value),
+            Node::Float(bits) => View::Float(f64::from_bits(*bits)),
+            Node::Atom(_) => View::Atom,
+            Node::Binary(bytes) => View::Binary(bytes),
+            Node::List(..) => View::List,
+            Node::Tuple(elements) => View::Tuple(elements),
+            Node::Map(pairs) => View::Map(pairs.len() / 2),
+            Node::External(_) => View::Other,
+        }
+    }
+
+    fn word(&self, term: u32) -> u64 {
+        term.into()
+    }
+
+    fn atom_name(&self, term: u32, out: &mut Vec<u8>) {
+        let Node::Atom(name) = self.get(term) else { panic!("no atom") };
+        out.extend_from_slice(name.as_bytes());
+    }
+
+    fn elements(&self, list: u32, max: usize, out: &mut Vec<u32>) -> Result<Option<u32>, Busy> {
+        let Node::List(elements, tail) = self.get(list) else { panic!("no list") };
+        if elements.len() > max {
+            return Err(Busy);
+        }
+        out.extend_from_slice(elements);
+        Ok(*tail)
+    }
+
+    fn pairs(&self, map: u32, each: &mut impl FnMut(u32, u32)) {
+        let Node::Map(pairs) = self.get(map) else { panic!("no map") };
+        pairs.chunks_exact(2).for_each(|pair| each(pair[0], pair[1]));
+    }
+
+    fn external(&self, term: u32, out: &mut Vec<u8>) {
+        let Node::External(bytes) = self.get(term) else { panic!("no external term") };
+        out.extend_from_slice(bytes);
+    }
+}
+
+/// A batch of documents in external term format.
+pub fn batch_of(documents: &[Vec<u8>]) -> Vec<u8> {
+    let mut terms = Terms::default();
+    let documents: Vec<u32> =
+        documents.iter().map(|document| terms.read(&mut &document[1..])).collect();
+    let list = terms.list(&documents, None);
+    batch_encode(&terms, list)
+}
+
+fn batch_encode(terms: &Terms, list: u32) -> Vec<u8> {
+    codec::batch::encode(&terms, list, u64::MAX).expect("no limit on the work")
+}
+
+impl Terms {
+    /// Reads a document, which is one of ours: by recursion, trusting it.
+    fn read(&mut self, etf: &mut &[u8]) -> u32 {
+        let tag = take(etf, 1)[0];
+        match tag {
+            97 => self.int(take(etf, 1)[0].into()),
+            98 => self.int((len(etf) as u32 as i32).into()),
+            106 => self.list(&[], None),
+            109 => {
+                let len = len(etf);
+                let bytes = take(etf, len);
+                self.binary(bytes)
+            }
+            119 => {
+                let len = take(etf, 1)[0].into();
+                let name = std::str::from_utf8(take(etf, len)).expect("a name");
+                self.atom(name).expect("it exists")
+            }
+            108 => {
+                let elements: Vec<u32> = (0..len(etf)).map(|_| self.read(etf)).collect();
+                take(etf, 1);
+                self.list(&elements, None)
+            }
+            116 => {
+                let pairs: Vec<u32> = (0..2 * len(etf)).map(|_| self.read(etf)).collect();
+                self.map(&pairs).expect("no key twice")
+            }
+            tag => {
+                let size = match tag {
+                    70 => 8,
+                    110 => usize::from(etf[0]) + 2,
+                    _ => panic!("tag {tag} in a document"),
+                };
+                let bytes = [&[131, tag], take(etf, size)].concat();
+                Sink::external(self, &bytes).expect("it is taken as it is")
+            }
+        }
+    }
+}
+
+fn take<'a>(etf: &mut &'a [u8], len: usize) -> &'a [u8] {
+    let (taken, rest) = etf.split_at(len);
+    *etf = rest;
+    taken
+}
+
+fn len(etf: &mut &[u8]) -> usize {
+    u32::from_be_bytes(*take(etf, 4).first_chunk().expect("four bytes")) as usize
+}
