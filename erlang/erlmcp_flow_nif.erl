@@ -5,12 +5,18 @@
 -module(erlmcp_flow_nif).
 
 -export([version/0]).
+%% compress
+-export([compress/4, compress_dirty/4, decompress/3, decompress_dirty/3,
+         compress_batch/4, decompress_batch/4]).
 %% serializer: batch
 -export([batch_encode/1, batch_encode_dirty/1, batch_decode/3, batch_decode_dirty/3]).
 %% serializer: etf
 -export([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
 
 -nifs([version/0]).
+%% compress
+-nifs([compress/4, compress_dirty/4, decompress/3, decompress_dirty/3,
+       compress_batch/4, decompress_batch/4]).
 %% serializer: batch
 -nifs([batch_encode/1, batch_encode_dirty/1, batch_decode/3, batch_decode_dirty/3]).
 %% serializer: etf
@@ -35,6 +41,43 @@ priv_dir() ->
 
 -spec version() -> binary().
 version() ->
+    erlang:nif_error(nif_not_loaded).
+
+%% compress
+
+-type algorithm() :: zlib | lz4 | zstd.
+-type reason() ::
+    too_large | invalid | trailing_data | dictionary_needed | unknown_format | enomem.
+
+-spec compress(algorithm(), binary(), Level :: default | byte(), MaxOut :: non_neg_integer()) ->
+    {ok, binary()} | {error, reason()}.
+compress(_Algorithm, _Binary, _Level, _MaxOut) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec compress_dirty(algorithm(), binary(), Level :: default | byte(), MaxOut :: non_neg_integer()) ->
+    {ok, binary()} | {error, reason()}.
+compress_dirty(_Algorithm, _Binary, _Level, _MaxOut) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec decompress(algorithm() | detect, binary(), MaxBytes :: non_neg_integer()) ->
+    {ok, binary()} | {error, reason()}.
+decompress(_Algorithm, _Binary, _MaxBytes) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec decompress_dirty(algorithm() | detect, binary(), MaxBytes :: non_neg_integer()) ->
+    {ok, binary()} | {error, reason()}.
+decompress_dirty(_Algorithm, _Binary, _MaxBytes) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec compress_batch(algorithm(), [binary()], Level :: default | byte(), Parallel :: boolean()) ->
+    {ok, [binary()]} | {error, {Position :: pos_integer(), reason()}}.
+compress_batch(_Algorithm, _Binaries, _Level, _Parallel) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec decompress_batch(
+    algorithm() | detect, [binary()], MaxBytes :: non_neg_integer(), Parallel :: boolean()) ->
+    {ok, [binary()]} | {error, {Position :: pos_integer(), reason()}}.
+decompress_batch(_Algorithm, _Binaries, _MaxBytes, _Parallel) ->
     erlang:nif_error(nif_not_loaded).
 
 %% serializer: etf

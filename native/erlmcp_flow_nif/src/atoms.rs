@@ -2,10 +2,11 @@
 rustler::atoms! {
     ok,
     error,
-    dirty,
-    invalid,
-    too_deep,
-    too_large,
+    // compress
+    detect, dictionary_needed, enomem, invalid, lz4, too_large, trailing_data,
+    unknown_format, zlib, zstd,
+    // serializer
+    dirty, too_deep,
     unknown_atom,
     r#unsafe = "unsafe",
 }

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod atoms;
+mod compress;
 mod batch;
 mod etf;
 mod schedule;

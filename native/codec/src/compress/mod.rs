@@ -5,10 +5,14 @@
 //! thread, since making one costs more than compressing a small message. What a
 //! thread keeps is bounded: see [`scratch`].
 
+pub mod lz4;
 pub mod scratch;
 pub mod zlib;
+pub mod zstd;
 
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub use output::Output;
 
@@ -48,6 +52,8 @@ impl std::error::Error for Error {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     Zlib,
+    Lz4,
+    Zstd,
 }
 
 impl Algorithm {
@@ -56,6 +62,8 @@ impl Algorithm {
     /// half of the first, which neither magic number is.
     pub fn detect(input: &[u8]) -> Result<Algorithm, Error> {
         match input {
+            [0x28, 0xB5, 0x2F, 0xFD, ..] => Ok(Algorithm::Zstd),
+            [0x04, 0x22, 0x4D, 0x18, ..] => Ok(Algorithm::Lz4),
             [cmf, flg, ..] if zlib::is_header(*cmf, *flg) => Ok(Algorithm::Zlib),
             _ => Err(Error::UnknownFormat),
         }
@@ -63,16 +71,24 @@ impl Algorithm {
 }
 
 /// Compresses `input` as far as the result has at most `max_out` bytes;
-/// otherwise [`Error::TooLarge`]. A level outside the format's range is taken
-/// to its nearest end.
+/// otherwise [`Error::TooLarge`]. Without a level the format's default holds; one
+/// outside the format's range is taken to its nearest end.
 pub fn compress<O: Output>(
     algorithm: Algorithm,
     input: &[u8],
-    level: u8,
+    level: Option<u8>,
     max_out: usize,
 ) -> Result<O, Error> {
     match algorithm {
-        Algorithm::Zlib => zlib::compress_into(input, level, max_out),
+        Algorithm::Zlib => zlib::compress_into(
+            input,
+            level.unwrap_or_else(|| zlib::default_level(input.len())),
+            max_out,
+        ),
+        Algorithm::Lz4 => lz4::compress_into(input, max_out),
+        Algorithm::Zstd => {
+            zstd::compress_into(input, level.unwrap_or(zstd::DEFAULT_LEVEL), max_out)
+        }
     }
 }
 
@@ -84,5 +100,7 @@ pub fn decompress<O: Output>(
 ) -> Result<O, Error> {
     match algorithm {
         Algorithm::Zlib => zlib::decompress_into(input, max_len),
+        Algorithm::Lz4 => lz4::decompress_frame(input, max_len),
+        Algorithm::Zstd => zstd::decompress_into(input, max_len),
     }
 }

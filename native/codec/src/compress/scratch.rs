@@ -20,6 +20,8 @@ const GROWTH: usize = 8;
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) deflate: super::zlib::Contexts,
+    pub(super) zstd: super::zstd::Contexts,
+    pub(super) lz4: super::lz4::Contexts,
     buffer: Vec<u8>,
 }
 

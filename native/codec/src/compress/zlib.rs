@@ -10,10 +10,21 @@ use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
 use super::scratch::{self, Failed};
 use super::{Error, Output};
 
-/// The level when the caller names none.
-pub const DEFAULT_LEVEL: u8 = 6;
 /// The highest level.
 pub const MAX_LEVEL: u8 = 12;
+
+/// The level when the caller names none: the lowest whose result stays within
+/// about 5 % of zlib's level 6. On small inputs most of the time goes into
+/// clearing the match finder's tables, and little is found by searching longer
+/// (doc/notes-compress.md has the measurements).
+pub fn default_level(len: usize) -> u8 {
+    match len {
+        0..=2048 => 1,
+        2049..=20_480 => 4,
+        20_481..=65_536 => 5,
+        _ => 6,
+    }
+}
 
 /// DEFLATE spends at least two bits on 258 bytes.
 const MAX_RATIO: usize = 1032;
