@@ -160,7 +160,7 @@ decode(Bin, Max, Safe) ->
     end.
 
 head(<<?MAGIC, ?VERSION, Rest/binary>>) -> Rest;
-head(<<?MAGIC, _, _/binary>>) -> invalid(1);
+head(<<?MAGIC, _/binary>>) -> invalid(1);
 head(_) -> invalid(0).
 
 -spec invalid(non_neg_integer()) -> no_return().
@@ -293,7 +293,6 @@ read_atom(N, Bin, At, #d{safe = Safe} = S) ->
 new_shape(N, Bin, At, S) when N >= 1, N =< ?MAX_SHAPE ->
     #d{words = Before} = S1 = spend(8 + 4 * N, S),
     {Keys, Rest, #d{words = After, shapes = Shapes} = S2} = read_keys(N, Bin, [], S1),
-    length(lists:usort(Keys)) =:= N orelse invalid(At),
     Id = map_size(Shapes),
     Shape = {Keys, Before - After + 2 * N + 4},
     read_shaped(Id, Rest, At, S2#d{shapes = Shapes#{Id => Shape}});
@@ -317,7 +316,9 @@ read_shaped(Id, Rest, At, #d{shapes = Shapes} = S) ->
     case Shapes of
         #{Id := {Keys, Words}} ->
             {Values, Rest1, S1} = read_many(length(Keys), Words, Rest, At, S),
-            {maps:from_list(lists:zip(Keys, Values)), Rest1, S1};
+            Map = maps:from_list(lists:zip(Keys, Values)),
+            map_size(Map) =:= length(Keys) orelse invalid(At),
+            {Map, Rest1, S1};
         #{} ->
             invalid(At)
     end.

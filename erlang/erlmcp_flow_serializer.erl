@@ -236,17 +236,12 @@ decode_batch_(Bin, Max, Safe) ->
 
 %% Compression
 
-%% @doc Compresses a binary of more than `Threshold' bytes in zlib format, and
-%% keeps the result where it saves a fifth or more.
+%% @doc Compresses a binary of more than `Threshold' bytes, and keeps the result
+%% where it saves a fifth or more.
 -spec compress_if_needed(binary(), Threshold :: non_neg_integer()) ->
     {compressed, binary()} | {uncompressed, binary()}.
-compress_if_needed(Bin, Threshold)
-  when is_binary(Bin), is_integer(Threshold), Threshold >= 0 ->
-    erlmcp_flow_compressor:compress_if_needed(Bin, Threshold);
-compress_if_needed(Bin, Threshold) when is_binary(Bin) ->
-    erlmcp_flow_error:badarg([Bin, Threshold], #{2 => <<"not a size in bytes">>});
 compress_if_needed(Bin, Threshold) ->
-    erlmcp_flow_error:badarg([Bin, Threshold], #{1 => <<"not a binary">>}).
+    erlmcp_flow_compressor:compress_binary_if_needed(Bin, Threshold).
 
 -define(AUTO_THRESHOLD, 1024).
 
@@ -256,26 +251,32 @@ compress(auto, _Format, Bin) when byte_size(Bin) =< ?AUTO_THRESHOLD ->
     Bin;
 compress(How, etf, <<131, Body/binary>> = Bin) when byte_size(Body) < 16#100000000 ->
     case deflate(How, Body) of
-        {compressed, Data} -> <<131, 80, (byte_size(Body)):32, Data/binary>>;
-        {uncompressed, _} -> Bin
+        {ok, Data} -> <<131, 80, (byte_size(Body)):32, Data/binary>>;
+        no -> Bin
     end;
-compress(How, Format, Bin) when Format =/= etf ->
-    {_, Data} = deflate(How, Bin),
-    Data;
 compress(_How, etf, Bin) ->
     %% Above 4 GiB the format has no room for the size.
-    Bin.
+    Bin;
+compress(How, _Format, Bin) ->
+    case deflate(How, Bin) of
+        {ok, Data} -> Data;
+        no -> Bin
+    end.
 
-deflate(auto, Body) ->
-    erlmcp_flow_compressor:compress_if_needed(Body, 0);
-deflate(always, Body) ->
-    {ok, Data} = erlmcp_flow_compressor:compress(Body, #{}),
-    {compressed, Data}.
+%% Always zlib format, whatever is configured: that is what readers expect here.
+deflate(How, Body) ->
+    Opts = #{compression_algorithm => zlib, level => default, max_bytes => 1 bsl 59 - 1},
+    case erlmcp_flow_compressor:compress(Body, Opts) of
+        {ok, Data} when How =:= auto, byte_size(Data) * 5 > byte_size(Body) * 4 -> no;
+        {ok, _} = Deflated -> Deflated;
+        {error, _} -> no
+    end.
 
 %% No JSON text starts with the first byte of a zlib stream, and a MessagePack
 %% that does is a single byte.
 inflate(<<16#78, _, _/binary>> = Bin, Max) ->
-    case erlmcp_flow_compressor:decompress(Bin, #{max_bytes => Max}) of
+    Opts = #{compression_algorithm => zlib, max_bytes => min(Max, 1 bsl 59 - 1)},
+    case erlmcp_flow_compressor:decompress(Bin, Opts) of
         {ok, Plain} -> {ok, Plain};
         {error, too_large} -> {error, too_large};
         {error, _} -> {error, {invalid, 0}}

@@ -2,7 +2,7 @@
 
 use codec::batch::{self, Busy, Error, External, Limits, Sink, Source, View};
 use rustler::{Binary, Encoder, Env, NewBinary, NifResult, Term};
-use terms::walk::{Kind, Maker, Reader, Word};
+use terms::walk::{Kind, Maker, Mark, Reader, Template, Word};
 
 use crate::etf::{self, Why};
 use crate::{atoms, schedule};
@@ -91,12 +91,13 @@ impl<'a> Source<'a> for Terms<'a> {
 
 struct Builder<'a> {
     maker: Maker<'a>,
+    mark: Option<Mark<'a>>,
     safe: bool,
 }
 
 impl<'a> Sink for Builder<'a> {
     type Term = Word<'a>;
-    type Shape = Shape<'a>;
+    type Shape = Template<'a>;
 
     #[inline(always)]
     fn int(&mut self, value: i64) -> Word<'a> {
@@ -142,17 +143,22 @@ impl<'a> Sink for Builder<'a> {
         self.maker.tuple(elements)
     }
 
-    fn shape(&mut self, keys: &[Word<'a>]) -> Option<Shape<'a>> {
-        self.maker.map(keys, keys)?;
-        Some(Shape { keys: keys.into() })
+    #[inline]
+    fn map(&mut self, keys: &[Word<'a>], values: &[Word<'a>]) -> Option<Word<'a>> {
+        self.maker.map(keys, values)
+    }
+
+    fn shape(&mut self, keys: &[Word<'a>]) -> Option<Template<'a>> {
+        let mark = *self.mark.get_or_insert_with(|| self.maker.mark());
+        self.maker.template(keys, mark)
     }
 
     #[inline]
-    fn shaped(&mut self, shape: &Shape<'a>, values: &[Word<'a>]) -> Word<'a> {
-        self.maker.map(&shape.keys, values).unwrap_or_else(|| self.maker.list(&[]))
+    fn shaped(&mut self, shape: &Template<'a>, values: &[Word<'a>]) -> Option<Word<'a>> {
+        shape.fill(self.maker, values)
     }
 
-    fn map(&mut self, pairs: &[Word<'a>]) -> Option<Word<'a>> {
+    fn pairs(&mut self, pairs: &[Word<'a>]) -> Option<Word<'a>> {
         let keys: Vec<Word<'a>> = pairs.iter().step_by(2).copied().collect();
         let values: Vec<Word<'a>> = pairs.iter().skip(1).step_by(2).copied().collect();
         self.maker.map(&keys, &values)
@@ -167,10 +173,6 @@ impl<'a> Sink for Builder<'a> {
             }),
         }
     }
-}
-
-struct Shape<'a> {
-    keys: Box<[Word<'a>]>,
 }
 
 fn encode<'a>(env: Env<'a>, terms: Term<'a>, max_work: u64) -> NifResult<Term<'a>> {
@@ -200,7 +202,7 @@ fn decode<'a>(
     safe: bool,
     max_work: u64,
 ) -> Term<'a> {
-    let mut builder = Builder { maker: Maker::new(env), safe };
+    let mut builder = Builder { maker: Maker::new(env), mark: None, safe };
     let reason = match batch::decode(
         input.as_slice(),
         &mut builder,

@@ -328,6 +328,17 @@ impl<'a> Maker<'a> {
         (made != 0).then(|| Word::new(map))
     }
 
+    /// A term for the places of a template, which must get into no other term.
+    pub fn mark(&self) -> Mark<'a> {
+        // SAFETY: makes a term in a live environment.
+        Mark(Word::new(unsafe { sys::enif_make_ref(self.env.as_c_arg()) }))
+    }
+
+    /// Prepares maps that have these keys; `None` when two keys are equal.
+    pub fn template(&self, keys: &[Word<'a>], mark: Mark<'a>) -> Option<Template<'a>> {
+        Template::new(*self, keys, mark.0)
+    }
+
     /// Decodes external term format. With `safe` no atom is made; without it the
     /// bytes must have been checked and come from a trusted sender.
     pub fn external(&self, bytes: &[u8], safe: bool) -> Option<Word<'a>> {
@@ -346,4 +357,137 @@ impl<'a> Maker<'a> {
         };
         (read != 0).then(|| Word::new(term))
     }
+}
+
+/// A reference made for nothing but to mark the places of values in templates: no
+/// other term has its word, since nobody can get at it.
+#[derive(Clone, Copy)]
+pub struct Mark<'a>(Word<'a>);
+
+/// How many values a template places by itself: the VM's flat maps have no more.
+const MAX_FLAT: usize = 32;
+
+/// A map whose keys are there and whose values are not: maps of the same shape are
+/// copies of it, which share its keys and need no sorting.
+///
+/// The NIF interface can copy a map with one value changed, but not with several.
+/// The other values are put in place in the copy, before anyone else sees it. This
+/// relies on a flat map holding its values as consecutive words in key order, and
+/// does not take that for granted: see `fill`.
+pub struct Template<'a> {
+    /// In the map's order.
+    keys: Box<[Word<'a>]>,
+    /// For each key in the map's order, where its value stands among those given.
+    order: Box<[u8]>,
+    /// With the mark as every value.
+    map: Word<'a>,
+    mark: Word<'a>,
+    /// Where the values start in the map, in words; `None` to build each map anew.
+    values_at: Option<usize>,
+}
+
+impl<'a> Template<'a> {
+    fn new(maker: Maker<'a>, keys: &[Word<'a>], mark: Word<'a>) -> Option<Self> {
+        let map = maker.map(keys, &vec![mark; keys.len()])?;
+        let mut template = Template {
+            keys: keys.into(),
+            order: (0..=u8::MAX).take(keys.len()).collect(),
+            map,
+            mark,
+            values_at: None,
+        };
+        if (1..=MAX_FLAT).contains(&keys.len()) {
+            let mut in_order = Vec::with_capacity(keys.len());
+            Reader::new(maker.env).pairs(map, &mut |key, _| in_order.push(key));
+            let order: Option<Vec<u8>> = in_order
+                .iter()
+                .map(|key| keys.iter().position(|k| k == key).map(|at| at as u8))
+                .collect();
+            if let Some(order) = order.filter(|order| order.len() == keys.len()) {
+                template.keys = in_order.into();
+                template.order = order.into();
+                template.values_at = template.locate();
+            }
+        }
+        Some(template)
+    }
+
+    /// The map with these values, given in the order of the keys that the template
+    /// was made with. `None` when there are not as many.
+    #[inline]
+    pub fn fill(&self, maker: Maker<'a>, values: &[Word<'a>]) -> Option<Word<'a>> {
+        if values.len() != self.keys.len() {
+            return None;
+        }
+        match self.values_at.and_then(|at| self.copy_with(maker, values, at)) {
+            Some(map) => Some(map),
+            None => {
+                let values: Vec<Word<'a>> =
+                    self.order.iter().map(|at| values[usize::from(*at)]).collect();
+                maker.map(&self.keys, &values)
+            }
+        }
+    }
+
+    /// Where the values start in this map, if it is laid out as expected.
+    fn locate(&self) -> Option<usize> {
+        let words = boxed(self.map)?;
+        let n = self.keys.len();
+        // SAFETY: a flat map of `n` pairs takes `n` words and at least a header, so
+        // its first `n` words are there to be read; further ones are only read while
+        // a run of marks goes on, which lies in the map, as no other term holds the
+        // mark. Headers take at most three words; with one that has none of the
+        // marks in that range the template is not used.
+        unsafe {
+            let first = (1..=3).find(|at| *words.add(*at) == self.mark)?;
+            (first..first + n).all(|at| *words.add(at) == self.mark).then_some(first)
+        }
+    }
+
+    #[inline(always)]
+    fn copy_with(&self, maker: Maker<'a>, values: &[Word<'a>], at: usize) -> Option<Word<'a>> {
+        let first = values[usize::from(self.order[0])];
+        let mut copy = sys::ErlNifTerm::default();
+        // SAFETY: map, key and value are terms of this environment.
+        let made = unsafe {
+            sys::enif_make_map_update(
+                maker.env.as_c_arg(),
+                self.map.0,
+                self.keys[0].0,
+                first.0,
+                &mut copy,
+            )
+        };
+        let copy = Word::new(copy);
+        if made == 0 || copy == self.map {
+            return None;
+        }
+        let words = boxed(copy)?;
+        for (i, from) in self.order.iter().enumerate().skip(1) {
+            // SAFETY: the copy is of the same size as the template, in which `locate`
+            // found the mark in these very words, so they are in it. It was made in
+            // this call and nothing else refers to it, so it may be written; a word
+            // that holds the mark is a value (nothing else ever holds it), and any
+            // term of the environment may take its place: there is no collection
+            // before the NIF returns, so old and new need not be told apart.
+            unsafe {
+                let word = words.add(at + i);
+                if *word != self.mark {
+                    return None;
+                }
+                *word = values[usize::from(*from)];
+            }
+        }
+        Some(copy)
+    }
+}
+
+/// Where a boxed term lies: the VM has tagged pointers to such terms with these two
+/// bits since before there were NIFs. `None` for any other term.
+#[inline(always)]
+fn boxed<'a>(term: Word<'a>) -> Option<*mut Word<'a>> {
+    const TAG_BITS: u64 = 0b11;
+    const BOXED: u64 = 0b10;
+    let word = term.value();
+    (word & TAG_BITS == BOXED).then_some((word & !TAG_BITS) as usize as *mut Word<'a>)
 }

@@ -31,6 +31,7 @@ pub fn decode<S: Sink>(input: &[u8], sink: &mut S, limits: &Limits) -> Result<S:
         open: Vec::with_capacity(32),
         entries: Vec::with_capacity(256),
         shapes: Vec::with_capacity(32),
+        keys: Vec::with_capacity(128),
         words_left: limits.max_bytes / WORD,
         work_left: limits.max_work,
         safe: limits.safe,
@@ -61,6 +62,22 @@ struct Open {
     at: usize,
 }
 
+/// Many shapes come once and never again: only from the second map on it pays to
+/// prepare for more of them.
+enum Use<T> {
+    Never,
+    Once,
+    Prepared(T),
+}
+
+struct Shape<T> {
+    first: u32,
+    len: u32,
+    /// What a map of this shape takes beside its values.
+    words: u32,
+    used: Use<T>,
+}
+
 struct Decoder<'i, 's, S: Sink> {
     input: &'i [u8],
     at: usize,
@@ -69,8 +86,9 @@ struct Decoder<'i, 's, S: Sink> {
     open: Vec<Open>,
     /// The dictionary: a term and the words it takes.
     entries: Vec<(S::Term, u32)>,
-    /// The words that a map of this shape takes beside its values.
-    shapes: Vec<(S::Shape, u32, u32)>,
+    shapes: Vec<Shape<S::Shape>>,
+    /// The keys of all shapes.
+    keys: Vec<S::Term>,
     words_left: u64,
     work_left: u64,
     safe: bool,
@@ -170,11 +188,27 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
                 None => return Err(Error::Invalid(at)),
             },
             Kind::Tuple => self.sink.tuple(parts),
-            Kind::Shaped(shape) => match self.shapes.get(shape as usize) {
-                Some((shape, ..)) => self.sink.shaped(shape, parts),
-                None => return Err(Error::Invalid(at)),
-            },
-            Kind::Pairs => self.sink.map(parts).ok_or(Error::Invalid(at))?,
+            Kind::Shaped(id) => {
+                let Some(shape) = self.shapes.get_mut(id as usize) else {
+                    return Err(Error::Invalid(at));
+                };
+                let first = shape.first as usize;
+                let keys = &self.keys[first..first + shape.len as usize];
+                let made = match &shape.used {
+                    Use::Prepared(prepared) => self.sink.shaped(prepared, parts),
+                    Use::Never => {
+                        shape.used = Use::Once;
+                        self.sink.map(keys, parts)
+                    }
+                    Use::Once => self.sink.shape(keys).and_then(|prepared| {
+                        let made = self.sink.shaped(&prepared, parts);
+                        shape.used = Use::Prepared(prepared);
+                        made
+                    }),
+                };
+                made.ok_or(Error::Invalid(at))?
+            }
+            Kind::Pairs => self.sink.pairs(parts).ok_or(Error::Invalid(at))?,
         };
         self.values.truncate(base);
         Ok(term)
@@ -308,7 +342,7 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
         }
         // The shape is kept for the whole batch, with a map of its own.
         self.spend(8 + 4 * n, 10 + 10 * n)?;
-        let base = self.values.len();
+        let first = self.keys.len() as u32;
         let words_before = self.words_left;
         for _ in 0..n {
             let start = self.at;
@@ -331,22 +365,20 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
                 }
                 _ => return Err(Error::Invalid(start)),
             };
-            self.values.push(key);
+            self.keys.push(key);
         }
         let words = words_before - self.words_left + 2 * n + 4;
-        let shape = self.sink.shape(&self.values[base..]).ok_or(Error::Invalid(start))?;
-        self.values.truncate(base);
         let id = self.shapes.len() as u64;
         let words = u32::try_from(words).map_err(|_| Error::TooLarge)?;
-        self.shapes.push((shape, n as u32, words));
+        self.shapes.push(Shape { first, len: n as u32, words, used: Use::Never });
         self.shaped(id, start)
     }
 
     #[inline]
     fn shaped(&mut self, id: u64, start: usize) -> Result<(), Error> {
         let found = usize::try_from(id).ok().and_then(|id| self.shapes.get(id));
-        let (_, n, words) = found.ok_or(Error::Invalid(start))?;
-        let (n, words) = (u64::from(*n), u64::from(*words));
+        let shape = found.ok_or(Error::Invalid(start))?;
+        let (n, words) = (u64::from(shape.len), u64::from(shape.words));
         self.enter(Kind::Shaped(id as u32), n, words, start)
     }
 

@@ -94,10 +94,13 @@ pub trait Sink {
     fn list(&mut self, elements: &[Self::Term], tail: Option<Self::Term>) -> Self::Term;
     fn tuple(&mut self, elements: &[Self::Term]) -> Self::Term;
     /// `None` when two keys are equal.
+    fn map(&mut self, keys: &[Self::Term], values: &[Self::Term]) -> Option<Self::Term>;
+    /// Prepares for more maps with these keys, of which one was made already.
     fn shape(&mut self, keys: &[Self::Term]) -> Option<Self::Shape>;
-    fn shaped(&mut self, shape: &Self::Shape, values: &[Self::Term]) -> Self::Term;
+    /// `None` when there are not as many values as keys.
+    fn shaped(&mut self, shape: &Self::Shape, values: &[Self::Term]) -> Option<Self::Term>;
     /// From key, value, key, value ...; `None` when two keys are equal.
-    fn map(&mut self, pairs: &[Self::Term]) -> Option<Self::Term>;
+    fn pairs(&mut self, pairs: &[Self::Term]) -> Option<Self::Term>;
     /// Decodes external term format that was checked.
     fn external(&mut self, checked: &[u8]) -> Result<Self::Term, External>;
 }
