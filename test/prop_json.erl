@@ -7,18 +7,18 @@
 
 -define(OPTS, #{max_bytes => 1 bsl 26, max_depth => 512, keys => binaries}).
 
-check_round_trip_test_() -> check(prop_round_trip(), 1500).
-check_packed_round_trip_test_() -> check(prop_packed_round_trip(), 1500).
-check_refused_terms_test_() -> check(prop_refused_terms(), 1000).
-check_junk_test_() -> check(prop_junk(), 6000).
-check_packed_junk_test_() -> check(prop_packed_junk(), 6000).
-check_bounds_test_() -> check(prop_bounds(), 1500).
-check_cost_test_() -> check(prop_cost(), 1500).
+check_round_trip_test_() -> check(prop_round_trip(), 1000).
+check_packed_round_trip_test_() -> check(prop_packed_round_trip(), 1000).
+check_refused_terms_test_() -> check(prop_refused_terms(), 500).
+check_junk_test_() -> check(prop_junk(), 4000).
+check_packed_junk_test_() -> check(prop_packed_junk(), 4000).
+check_bounds_test_() -> check(prop_bounds(), 1000).
+check_cost_test_() -> check(prop_cost(), 1000).
 
 check(Property, N) ->
     {timeout, 120,
-     fun() -> ?assert(proper:quickcheck(Property, [{numtests, N}, {to_file, user}, quiet,
-                                                   {max_size, 60}])) end}.
+     fun() -> ?assert(proper:quickcheck(Property, [{numtests, N}, quiet,
+                                                   {max_size, 40}])) end}.
 
 %% What is encoded comes back, whichever side encodes and decodes.
 prop_round_trip() ->
@@ -118,8 +118,14 @@ agree(A, B) -> A =:= B.
 jiffy_reads(Text, Term) ->
     case code:which(jiffy) of
         non_existing -> true;
-        _ -> jiffy:decode(Text, [return_maps]) =:= Term
+        _ -> normal(jiffy:decode(Text, [return_maps])) =:= normal(Term)
     end.
+
+%% jiffy 1.1.1 reads 5e-324 as 0.0; below the normal doubles it is no measure.
+normal(F) when is_float(F), abs(F) < 2.3e-308 -> 0.0;
+normal(L) when is_list(L) -> [normal(T) || T <- L];
+normal(M) when is_map(M) -> maps:map(fun(_, V) -> normal(V) end, M);
+normal(T) -> T.
 
 memory(Term) ->
     erts_debug:flat_size(Term) * erlang:system_info(wordsize) + outside(Term).
@@ -181,7 +187,7 @@ hard_float() ->
 
 packable() ->
     Key = oneof([text(), binary(), fits(integer()), true, null, fits(edge()), float(),
-                 [range(0, 3)], #{1 => range(0, 3)}]),
+                 [range(0, 3)], ?LET(N, range(0, 3), #{1 => N})]),
     ?LET(Term, document(Key), small_integers(Term)).
 
 fits(Type) ->
@@ -202,9 +208,9 @@ any_term(0) ->
     oneof([scalar(), atom(), binary(), bitstring(), {}, self(), make_ref(),
            fun erlang:abs/1, 'true', 'élan', 'Ωmega', '']);
 any_term(Size) ->
-    Part = any_term(Size div 2),
+    Part = any_term(Size div 3),
     oneof([any_term(0),
-           ?LAZY(list(Part)),
+           ?LAZY(?LET(N, range(0, 3), vector(N, Part))),
            ?LAZY([Part | oneof([a, 1, <<>>])]),
            ?LAZY({Part, Part}),
            ?LAZY(?LET({K, V}, {Part, Part}, #{K => V}))]).
