@@ -247,7 +247,7 @@ normal_bytes(zstd, Level) when Level =< 3 -> 32768;
 normal_bytes(zstd, Level) when Level =< 9 -> 4096;
 normal_bytes(_Algorithm, _Level) -> 0.
 
-%% The same for compressing, from about 1 millisecond of work on.
+%% A batch of more bytes than this, about a millisecond of work, is shared.
 parallel_bytes(zlib) -> 131072;
 parallel_bytes(zstd) -> 524288;
 parallel_bytes(lz4) -> 2097152.

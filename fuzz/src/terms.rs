@@ -38,12 +38,14 @@ impl Terms {
         })
     }
 
-    fn pairs_of(&self, pairs: &[u32]) -> Option<Vec<u32>> {
-        let mut pairs: Vec<[u32; 2]> =
-            pairs.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect();
+    /// A map in one order, whatever order it is told in; `None` for equal keys.
+    fn map_of(&mut self, pairs: impl Iterator<Item = [u32; 2]>) -> Option<u32> {
+        let mut pairs: Vec<[u32; 2]> = pairs.collect();
         pairs.sort_unstable_by_key(|[key, _]| *key);
-        let repeated = pairs.windows(2).any(|two| two[0][0] == two[1][0]);
-        (!repeated).then(|| pairs.concat())
+        if pairs.windows(2).any(|two| two[0][0] == two[1][0]) {
+            return None;
+        }
+        Some(self.node(Node::Map(pairs.concat()), 16 * pairs.len()))
     }
 
     fn get(&self, term: u32) -> &Node {
@@ -87,23 +89,25 @@ impl Sink for Terms {
         self.node(Node::Tuple(elements.to_vec()), 8 * (1 + elements.len()))
     }
 
+    fn map(&mut self, keys: &[u32], values: &[u32]) -> Option<u32> {
+        assert_eq!(keys.len(), values.len());
+        self.map_of(keys.iter().zip(values).map(|(key, value)| [*key, *value]))
+    }
+
     fn shape(&mut self, keys: &[u32]) -> Option<Vec<u32>> {
-        let pairs: Vec<u32> = keys.iter().flat_map(|key| [*key, 0]).collect();
-        self.pairs_of(&pairs).map(|_| keys.to_vec())
+        Some(keys.to_vec())
     }
 
-    fn shaped(&mut self, shape: &Vec<u32>, values: &[u32]) -> u32 {
-        assert_eq!(shape.len(), values.len());
-        let pairs: Vec<u32> =
-            shape.iter().zip(values).flat_map(|(key, value)| [*key, *value]).collect();
-        let pairs = self.pairs_of(&pairs).expect("the keys were looked at");
-        self.node(Node::Map(pairs), 8 * values.len())
+    fn shaped(&mut self, shape: &Vec<u32>, values: &[u32]) -> Option<u32> {
+        let before = self.made;
+        let map = self.map(shape, values);
+        // The keys are one tuple for all maps of the shape.
+        self.made = before + 8 * values.len() as u64;
+        map
     }
 
-    fn map(&mut self, pairs: &[u32]) -> Option<u32> {
-        let pairs = self.pairs_of(pairs)?;
-        let bytes = 8 * pairs.len();
-        Some(self.node(Node::Map(pairs), bytes))
+    fn pairs(&mut self, pairs: &[u32]) -> Option<u32> {
+        self.map_of(pairs.chunks_exact(2).map(|pair| [pair[0], pair[1]]))
     }
 
     fn external(&mut self, checked: &[u8]) -> Result<u32, External> {
@@ -194,7 +198,7 @@ impl Terms {
             }
             116 => {
                 let pairs: Vec<u32> = (0..2 * len(etf)).map(|_| self.read(etf)).collect();
-                self.map(&pairs).expect("no key twice")
+                Sink::pairs(self, &pairs).expect("no key twice")
             }
             tag => {
                 let size = match tag {
