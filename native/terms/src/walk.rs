@@ -334,7 +334,8 @@ impl<'a> Maker<'a> {
         Mark(Word::new(unsafe { sys::enif_make_ref(self.env.as_c_arg()) }))
     }
 
-    /// Prepares maps that have these keys; `None` when two keys are equal.
+    /// Prepares maps that have these keys; `None` when two keys are equal, there are
+    /// none or too many, or the VM's maps are not laid out as expected.
     pub fn template(&self, keys: &[Word<'a>], mark: Mark<'a>) -> Option<Template<'a>> {
         Template::new(*self, keys, mark.0)
     }
@@ -373,66 +374,54 @@ const MAX_FLAT: usize = 32;
 /// The NIF interface can copy a map with one value changed, but not with several.
 /// The other values are put in place in the copy, before anyone else sees it. This
 /// relies on a flat map holding its values as consecutive words in key order, and
-/// does not take that for granted: see `fill`.
+/// does not take that for granted: see `locate` and `fill`.
 pub struct Template<'a> {
-    /// In the map's order.
-    keys: Box<[Word<'a>]>,
+    len: usize,
     /// For each key in the map's order, where its value stands among those given.
-    order: Box<[u8]>,
+    order: [u8; MAX_FLAT],
+    /// The first key in the map's order.
+    first: Word<'a>,
     /// With the mark as every value.
     map: Word<'a>,
     mark: Word<'a>,
-    /// Where the values start in the map, in words; `None` to build each map anew.
-    values_at: Option<usize>,
+    /// Where the values start in the map, in words.
+    values_at: usize,
 }
 
 impl<'a> Template<'a> {
     fn new(maker: Maker<'a>, keys: &[Word<'a>], mark: Word<'a>) -> Option<Self> {
-        let map = maker.map(keys, &vec![mark; keys.len()])?;
+        let marks = [mark; MAX_FLAT];
+        let map = maker.map(keys, marks.get(..keys.len())?)?;
         let mut template = Template {
-            keys: keys.into(),
-            order: (0..=u8::MAX).take(keys.len()).collect(),
+            len: 0,
+            order: [0; MAX_FLAT],
+            first: *keys.first()?,
             map,
             mark,
-            values_at: None,
+            values_at: 0,
         };
-        if (1..=MAX_FLAT).contains(&keys.len()) {
-            let mut in_order = Vec::with_capacity(keys.len());
-            Reader::new(maker.env).pairs(map, &mut |key, _| in_order.push(key));
-            let order: Option<Vec<u8>> = in_order
-                .iter()
-                .map(|key| keys.iter().position(|k| k == key).map(|at| at as u8))
-                .collect();
-            if let Some(order) = order.filter(|order| order.len() == keys.len()) {
-                template.keys = in_order.into();
-                template.order = order.into();
-                template.values_at = template.locate();
+        Reader::new(maker.env).pairs(map, &mut |key, _| {
+            if let Some(from) = keys.iter().position(|k| *k == key) {
+                if template.len == 0 {
+                    template.first = key;
+                }
+                if let Some(place) = template.order.get_mut(template.len) {
+                    *place = from as u8;
+                    template.len += 1;
+                }
             }
-        }
-        Some(template)
-    }
-
-    /// The map with these values, given in the order of the keys that the template
-    /// was made with. `None` when there are not as many.
-    #[inline]
-    pub fn fill(&self, maker: Maker<'a>, values: &[Word<'a>]) -> Option<Word<'a>> {
-        if values.len() != self.keys.len() {
+        });
+        if template.len != keys.len() {
             return None;
         }
-        match self.values_at.and_then(|at| self.copy_with(maker, values, at)) {
-            Some(map) => Some(map),
-            None => {
-                let values: Vec<Word<'a>> =
-                    self.order.iter().map(|at| values[usize::from(*at)]).collect();
-                maker.map(&self.keys, &values)
-            }
-        }
+        template.values_at = template.locate()?;
+        Some(template)
     }
 
     /// Where the values start in this map, if it is laid out as expected.
     fn locate(&self) -> Option<usize> {
         let words = boxed(self.map)?;
-        let n = self.keys.len();
+        let n = self.len;
         // SAFETY: a flat map of `n` pairs takes `n` words and at least a header, so
         // its first `n` words are there to be read; further ones are only read while
         // a run of marks goes on, which lies in the map, as no other term holds the
@@ -444,17 +433,22 @@ impl<'a> Template<'a> {
         }
     }
 
+    /// The map with these values, given in the order of the keys that the template
+    /// was made with. `None` when there are not as many, or the VM does not copy as
+    /// expected.
     #[inline(always)]
-    fn copy_with(&self, maker: Maker<'a>, values: &[Word<'a>], at: usize) -> Option<Word<'a>> {
-        let first = values[usize::from(self.order[0])];
+    pub fn fill(&self, maker: Maker<'a>, values: &[Word<'a>]) -> Option<Word<'a>> {
+        if values.len() != self.len {
+            return None;
+        }
         let mut copy = sys::ErlNifTerm::default();
         // SAFETY: map, key and value are terms of this environment.
         let made = unsafe {
             sys::enif_make_map_update(
                 maker.env.as_c_arg(),
                 self.map.0,
-                self.keys[0].0,
-                first.0,
+                self.first.0,
+                values.get(usize::from(self.order[0]))?.0,
                 &mut copy,
             )
         };
@@ -463,7 +457,8 @@ impl<'a> Template<'a> {
             return None;
         }
         let words = boxed(copy)?;
-        for (i, from) in self.order.iter().enumerate().skip(1) {
+        for (i, from) in self.order.iter().enumerate().take(self.len).skip(1) {
+            let value = *values.get(usize::from(*from))?;
             // SAFETY: the copy is of the same size as the template, in which `locate`
             // found the mark in these very words, so they are in it. It was made in
             // this call and nothing else refers to it, so it may be written; a word
@@ -471,11 +466,11 @@ impl<'a> Template<'a> {
             // term of the environment may take its place: there is no collection
             // before the NIF returns, so old and new need not be told apart.
             unsafe {
-                let word = words.add(at + i);
+                let word = words.add(self.values_at + i);
                 if *word != self.mark {
                     return None;
                 }
-                *word = values[usize::from(*from)];
+                *word = value;
             }
         }
         Some(copy)
