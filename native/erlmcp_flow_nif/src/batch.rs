@@ -80,6 +80,11 @@ impl<'a> Source<'a> for Terms<'a> {
     }
 
     #[inline(always)]
+    fn flat(&self, map: Word<'a>, size: usize) -> Option<(&'a [Word<'a>], &'a [Word<'a>])> {
+        self.0.flat(map, size)
+    }
+
+    #[inline(always)]
     fn pairs(&self, map: Word<'a>, each: &mut impl FnMut(Word<'a>, Word<'a>)) {
         self.0.pairs(map, each);
     }
