@@ -280,6 +280,7 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
         let source = self.source;
         let expected = self.shapes.expected(
             keys,
+            &mut self.hashed,
             |key| source.word(key),
             |key| probe(source, key),
         );
@@ -305,10 +306,9 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
         Ok(self.enter(values, hints))
     }
 
-    /// Hashes the keys; `false` when one of them can be in no shape.
+    /// Hashes the keys that are not yet; `false` when one of them can be in no shape.
     fn hash_keys(&mut self, keys: &[S::Term]) -> bool {
-        self.hashed.clear();
-        for key in keys {
+        for key in &keys[self.hashed.len()..] {
             match probe(self.source, *key) {
                 Some(probe) => self.hashed.push(Key::new(probe, self.source.word(*key))),
                 None => return false,
