@@ -231,11 +231,6 @@ fn batch_decode<'a>(env: Env<'a>, input: Binary<'a>, max_bytes: u64, safe: bool)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
-fn batch_decode_dirty<'a>(
-    env: Env<'a>,
-    input: Binary<'a>,
-    max_bytes: u64,
-    safe: bool,
-) -> Term<'a> {
+fn batch_decode_dirty<'a>(env: Env<'a>, input: Binary<'a>, max_bytes: u64, safe: bool) -> Term<'a> {
     decode(env, input, max_bytes, safe, u64::MAX)
 }

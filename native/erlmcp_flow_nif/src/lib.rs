@@ -3,8 +3,8 @@
 #![deny(unsafe_code)]
 
 mod atoms;
-mod compress;
 mod batch;
+mod compress;
 mod etf;
 mod schedule;
 

@@ -187,8 +187,7 @@ impl<'a> Reader<'a> {
         // SAFETY: the iterator was created and is not moved. `each` cannot leave this
         // environment.
         unsafe {
-            while sys::enif_map_iterator_get_pair(iter.env, iter.raw(), &mut key, &mut value) != 0
-            {
+            while sys::enif_map_iterator_get_pair(iter.env, iter.raw(), &mut key, &mut value) != 0 {
                 each(Word::new(key), Word::new(value));
                 if sys::enif_map_iterator_next(iter.env, iter.raw()) == 0 {
                     break;
@@ -211,17 +210,12 @@ impl<'a> Reader<'a> {
     /// and asking it for each pair takes longer than all that is done with the pair.
     /// The pointers are read only where they are what they must be.
     #[inline(always)]
-    fn flat_in_place(
-        &self,
-        map: Word<'a>,
-        len: usize,
-    ) -> Option<(&'a [Word<'a>], &'a [Word<'a>])> {
+    fn flat_in_place(&self, map: Word<'a>, len: usize) -> Option<(&'a [Word<'a>], &'a [Word<'a>])> {
         let mut iter = Iter::new(self.env.as_c_arg(), map.0)?;
         let (mut key, mut value) = (self.nil, self.nil);
         // SAFETY: the iterator was created.
-        let started = unsafe {
-            sys::enif_map_iterator_get_pair(iter.env, iter.raw(), &mut key, &mut value)
-        };
+        let started =
+            unsafe { sys::enif_map_iterator_get_pair(iter.env, iter.raw(), &mut key, &mut value) };
         let Pointers { keys, values, .. } = iter.pointers();
         // The values of a flat map lie behind its head, in the map itself.
         let head = (values as usize).wrapping_sub(boxed(map)? as usize) / size_of::<Word<'a>>();
@@ -252,9 +246,7 @@ impl<'a> Reader<'a> {
         });
         let maker = Maker::new(self.env);
         match (self.kind(maker.tuple(&keys)), self.kind(maker.tuple(&values))) {
-            (Kind::Tuple(keys), Kind::Tuple(values)) if keys.len() == len => {
-                Some((keys, values))
-            }
+            (Kind::Tuple(keys), Kind::Tuple(values)) if keys.len() == len => Some((keys, values)),
             _ => None,
         }
     }
@@ -286,8 +278,7 @@ impl Iter {
         let first = sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
         // SAFETY: the map is a live term of the environment (callers pass a `Word`).
         // Moving the iterator afterwards is fine: it does not point into itself.
-        let made =
-            unsafe { sys::enif_map_iterator_create(env, map, iter.as_mut_ptr(), first) };
+        let made = unsafe { sys::enif_map_iterator_create(env, map, iter.as_mut_ptr(), first) };
         (made != 0).then_some(Iter { env, iter })
     }
 

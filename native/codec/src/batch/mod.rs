@@ -71,11 +71,7 @@ pub trait Source<'a> {
     /// Keys and values of a map of `size` pairs in the map's order, unless these are
     /// many.
     #[allow(clippy::type_complexity)]
-    fn flat(
-        &self,
-        map: Self::Term,
-        size: usize,
-    ) -> Option<(&'a [Self::Term], &'a [Self::Term])>;
+    fn flat(&self, map: Self::Term, size: usize) -> Option<(&'a [Self::Term], &'a [Self::Term])>;
 
     /// Calls `each(key, value)` in the map's order.
     fn pairs(&self, map: Self::Term, each: &mut impl FnMut(Self::Term, Self::Term));

@@ -57,8 +57,8 @@ pub fn inflate(claimed: u32, stream: &[u8], max_bytes: u64) -> Result<Vec<u8>, E
     if u64::from(claimed) > max_bytes {
         return Err(Error::TooLarge);
     }
-    let body = zlib::decompress_exact(stream, claimed as usize)
-        .map_err(|_| Error::Invalid(STREAM_AT))?;
+    let body =
+        zlib::decompress_exact(stream, claimed as usize).map_err(|_| Error::Invalid(STREAM_AT))?;
     let mut plain = Vec::new();
     plain.try_reserve_exact(body.len() + 1).map_err(|_| Error::TooLarge)?;
     plain.push(VERSION);
