@@ -80,6 +80,11 @@ impl<'a> Source<'a> for Terms<'a> {
     }
 
     #[inline(always)]
+    fn flat(&self, map: Word<'a>, size: usize) -> Option<(&'a [Word<'a>], &'a [Word<'a>])> {
+        self.0.flat(map, size)
+    }
+
+    #[inline(always)]
     fn pairs(&self, map: Word<'a>, each: &mut impl FnMut(Word<'a>, Word<'a>)) {
         self.0.pairs(map, each);
     }
@@ -109,12 +114,14 @@ impl<'a> Sink for Builder<'a> {
     }
 
     fn atom(&mut self, name: &str) -> Option<Word<'a>> {
-        let latin1: Option<Vec<u8>> = name.chars().map(|c| u8::try_from(c).ok()).collect();
-        if let Some(found) = latin1.and_then(|name| self.maker.existing_atom(&name)) {
-            return Some(found);
-        }
-        if name.is_ascii() && self.safe {
-            return None;
+        let found = if name.is_ascii() {
+            self.maker.existing_atom(name.as_bytes())
+        } else {
+            let latin1: Option<Vec<u8>> = name.chars().map(|c| u8::try_from(c).ok()).collect();
+            latin1.and_then(|name| self.maker.existing_atom(&name))
+        };
+        if found.is_some() || (self.safe && name.is_ascii()) {
+            return found;
         }
         // A name that Latin-1 cannot spell, or an atom to be made.
         let mut external = vec![131, 118];

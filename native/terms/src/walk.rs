@@ -69,8 +69,8 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub fn kind(&self, word: Word<'a>) -> Kind<'a> {
         let env = self.env.as_c_arg();
-        // SAFETY (all calls below): the word is a live term of this environment (see
-        // `Word`), and each out parameter is only read when the call succeeded.
+        // SAFETY: the word is a live term of this environment (see `Word`). That holds
+        // for the calls below too, which read what they ask for only on success.
         let kind = unsafe { sys::enif_term_type(env, word.0) };
         match kind {
             ErlNifTermType::ERL_NIF_TERM_TYPE_BITSTRING => {
@@ -182,37 +182,122 @@ impl<'a> Reader<'a> {
     /// Calls `each(key, value)` for the pairs of a map, nothing for another term.
     #[inline(always)]
     pub fn pairs(&self, map: Word<'a>, each: &mut impl FnMut(Word<'a>, Word<'a>)) {
-        let env = self.env.as_c_arg();
-        let mut iter = MaybeUninit::<sys::ErlNifMapIterator>::uninit();
-        let first = sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-        // SAFETY: the iterator is used only after its creation succeeded, is not moved
-        // between the calls, and is destroyed. `each` cannot leave this environment.
+        let Some(mut iter) = Iter::new(self.env.as_c_arg(), map.0) else { return };
+        let (mut key, mut value) = (self.nil, self.nil);
+        // SAFETY: the iterator was created and is not moved. `each` cannot leave this
+        // environment.
         unsafe {
-            if sys::enif_map_iterator_create(env, map.0, iter.as_mut_ptr(), first) == 0 {
-                return;
-            }
-            let iter = Iter { env, iter: iter.as_mut_ptr() };
-            let (mut key, mut value) = (self.nil, self.nil);
-            while sys::enif_map_iterator_get_pair(env, iter.iter, &mut key, &mut value) != 0 {
+            while sys::enif_map_iterator_get_pair(iter.env, iter.raw(), &mut key, &mut value) != 0 {
                 each(Word::new(key), Word::new(value));
-                if sys::enif_map_iterator_next(env, iter.iter) == 0 {
+                if sys::enif_map_iterator_next(iter.env, iter.raw()) == 0 {
                     break;
                 }
             }
         }
     }
+
+    /// Keys and values of a map of `len` pairs in its order; `None` when these are
+    /// more than flat maps have, or the term is no such map.
+    #[inline(always)]
+    pub fn flat(&self, map: Word<'a>, len: usize) -> Option<(&'a [Word<'a>], &'a [Word<'a>])> {
+        if len > MAX_FLAT {
+            return None;
+        }
+        self.flat_in_place(map, len).or_else(|| self.flat_by_iterator(map, len))
+    }
+
+    /// As they lie in the VM: the iterator of a flat map is no more than two pointers,
+    /// and asking it for each pair takes longer than all that is done with the pair.
+    /// The pointers are read only where they are what they must be.
+    #[inline(always)]
+    fn flat_in_place(&self, map: Word<'a>, len: usize) -> Option<(&'a [Word<'a>], &'a [Word<'a>])> {
+        let mut iter = Iter::new(self.env.as_c_arg(), map.0)?;
+        let (mut key, mut value) = (self.nil, self.nil);
+        // SAFETY: the iterator was created.
+        let started =
+            unsafe { sys::enif_map_iterator_get_pair(iter.env, iter.raw(), &mut key, &mut value) };
+        let Pointers { keys, values, .. } = iter.pointers();
+        // The values of a flat map lie behind its head, in the map itself.
+        let head = (values as usize).wrapping_sub(boxed(map)? as usize) / size_of::<Word<'a>>();
+        if started == 0 || len == 0 || !(1..=3).contains(&head) || !keys.is_aligned() {
+            return None;
+        }
+        // SAFETY: the second pointer leads behind the head of this very map, so the
+        // structure is the one of `erl_nif.h` for a flat map, whose keys are an array
+        // of as many words. Both stay where they are while the environment lives.
+        unsafe {
+            let keys = std::slice::from_raw_parts(keys, len);
+            let values = std::slice::from_raw_parts(values, len);
+            (keys[0].0 == key && values[0].0 == value).then_some((keys, values))
+        }
+    }
+
+    /// The same where the VM keeps its maps differently: copied into two tuples.
+    #[cold]
+    fn flat_by_iterator(
+        &self,
+        map: Word<'a>,
+        len: usize,
+    ) -> Option<(&'a [Word<'a>], &'a [Word<'a>])> {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        self.pairs(map, &mut |key, value| {
+            keys.push(key);
+            values.push(value);
+        });
+        let maker = Maker::new(self.env);
+        match (self.kind(maker.tuple(&keys)), self.kind(maker.tuple(&values))) {
+            (Kind::Tuple(keys), Kind::Tuple(values)) if keys.len() == len => Some((keys, values)),
+            _ => None,
+        }
+    }
 }
 
-/// Destroys a map iterator however its user leaves.
+/// An iterator over a map, destroyed however its user leaves.
 struct Iter {
     env: *mut sys::ErlNifEnv,
-    iter: *mut sys::ErlNifMapIterator,
+    iter: MaybeUninit<sys::ErlNifMapIterator>,
+}
+
+/// `ErlNifMapIterator` of a flat map, as `erl_nif.h` has it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Pointers<'a> {
+    map: sys::ErlNifTerm,
+    size: usize,
+    index: usize,
+    keys: *const Word<'a>,
+    values: *const Word<'a>,
+}
+
+const _: () = assert!(size_of::<Pointers<'_>>() <= size_of::<sys::ErlNifMapIterator>());
+
+impl Iter {
+    #[inline(always)]
+    fn new(env: *mut sys::ErlNifEnv, map: sys::ErlNifTerm) -> Option<Self> {
+        let mut iter = MaybeUninit::uninit();
+        let first = sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
+        // SAFETY: the map is a live term of the environment (callers pass a `Word`).
+        // Moving the iterator afterwards is fine: it does not point into itself.
+        let made = unsafe { sys::enif_map_iterator_create(env, map, iter.as_mut_ptr(), first) };
+        (made != 0).then_some(Iter { env, iter })
+    }
+
+    fn raw(&mut self) -> *mut sys::ErlNifMapIterator {
+        self.iter.as_mut_ptr()
+    }
+
+    #[inline(always)]
+    fn pointers<'a>(&self) -> Pointers<'a> {
+        // SAFETY: the structure is at least as large (asserted above), was written by
+        // its creation, and any bits are valid words and pointers.
+        unsafe { self.iter.as_ptr().cast::<Pointers<'a>>().read() }
+    }
 }
 
 impl Drop for Iter {
     fn drop(&mut self) {
-        // SAFETY: made by `pairs` from a created iterator that outlives it.
-        unsafe { sys::enif_map_iterator_destroy(self.env, self.iter) }
+        // SAFETY: it was created, and is not used after this.
+        unsafe { sys::enif_map_iterator_destroy(self.env, self.iter.as_mut_ptr()) }
     }
 }
 
@@ -334,7 +419,8 @@ impl<'a> Maker<'a> {
         Mark(Word::new(unsafe { sys::enif_make_ref(self.env.as_c_arg()) }))
     }
 
-    /// Prepares maps that have these keys; `None` when two keys are equal.
+    /// Prepares maps that have these keys; `None` when two keys are equal, there are
+    /// none or too many, or the VM's maps are not laid out as expected.
     pub fn template(&self, keys: &[Word<'a>], mark: Mark<'a>) -> Option<Template<'a>> {
         Template::new(*self, keys, mark.0)
     }
@@ -373,88 +459,80 @@ const MAX_FLAT: usize = 32;
 /// The NIF interface can copy a map with one value changed, but not with several.
 /// The other values are put in place in the copy, before anyone else sees it. This
 /// relies on a flat map holding its values as consecutive words in key order, and
-/// does not take that for granted: see `fill`.
+/// does not take that for granted: see `locate` and `fill`.
 pub struct Template<'a> {
-    /// In the map's order.
-    keys: Box<[Word<'a>]>,
+    len: usize,
     /// For each key in the map's order, where its value stands among those given.
-    order: Box<[u8]>,
+    order: [u8; MAX_FLAT],
+    /// The first key in the map's order.
+    first: Word<'a>,
     /// With the mark as every value.
     map: Word<'a>,
     mark: Word<'a>,
-    /// Where the values start in the map, in words; `None` to build each map anew.
-    values_at: Option<usize>,
+    /// Where the values start in the map, in words.
+    values_at: usize,
 }
 
 impl<'a> Template<'a> {
     fn new(maker: Maker<'a>, keys: &[Word<'a>], mark: Word<'a>) -> Option<Self> {
-        let map = maker.map(keys, &vec![mark; keys.len()])?;
+        let marks = [mark; MAX_FLAT];
+        let map = maker.map(keys, marks.get(..keys.len())?)?;
         let mut template = Template {
-            keys: keys.into(),
-            order: (0..=u8::MAX).take(keys.len()).collect(),
+            len: 0,
+            order: [0; MAX_FLAT],
+            first: *keys.first()?,
             map,
             mark,
-            values_at: None,
+            values_at: 0,
         };
-        if (1..=MAX_FLAT).contains(&keys.len()) {
-            let mut in_order = Vec::with_capacity(keys.len());
-            Reader::new(maker.env).pairs(map, &mut |key, _| in_order.push(key));
-            let order: Option<Vec<u8>> = in_order
-                .iter()
-                .map(|key| keys.iter().position(|k| k == key).map(|at| at as u8))
-                .collect();
-            if let Some(order) = order.filter(|order| order.len() == keys.len()) {
-                template.keys = in_order.into();
-                template.order = order.into();
-                template.values_at = template.locate();
+        Reader::new(maker.env).pairs(map, &mut |key, _| {
+            if let Some(from) = keys.iter().position(|k| *k == key) {
+                if template.len == 0 {
+                    template.first = key;
+                }
+                if let Some(place) = template.order.get_mut(template.len) {
+                    *place = from as u8;
+                    template.len += 1;
+                }
             }
-        }
-        Some(template)
-    }
-
-    /// The map with these values, given in the order of the keys that the template
-    /// was made with. `None` when there are not as many.
-    #[inline]
-    pub fn fill(&self, maker: Maker<'a>, values: &[Word<'a>]) -> Option<Word<'a>> {
-        if values.len() != self.keys.len() {
+        });
+        if template.len != keys.len() {
             return None;
         }
-        match self.values_at.and_then(|at| self.copy_with(maker, values, at)) {
-            Some(map) => Some(map),
-            None => {
-                let values: Vec<Word<'a>> =
-                    self.order.iter().map(|at| values[usize::from(*at)]).collect();
-                maker.map(&self.keys, &values)
-            }
-        }
+        template.values_at = template.locate()?;
+        Some(template)
     }
 
     /// Where the values start in this map, if it is laid out as expected.
     fn locate(&self) -> Option<usize> {
         let words = boxed(self.map)?;
-        let n = self.keys.len();
-        // SAFETY: a flat map of `n` pairs takes `n` words and at least a header, so
-        // its first `n` words are there to be read; further ones are only read while
-        // a run of marks goes on, which lies in the map, as no other term holds the
-        // mark. Headers take at most three words; with one that has none of the
-        // marks in that range the template is not used.
+        let n = self.len;
+        // SAFETY: a flat map has a head of some words and then its values. No word
+        // behind the first value is read unless it starts a run of marks, and no word
+        // behind the first one that is no mark: all of these lie in the map, as no
+        // other term holds the mark. A map with a longer head is not used.
         unsafe {
             let first = (1..=3).find(|at| *words.add(*at) == self.mark)?;
             (first..first + n).all(|at| *words.add(at) == self.mark).then_some(first)
         }
     }
 
+    /// The map with these values, given in the order of the keys that the template
+    /// was made with. `None` when there are not as many, or the VM does not copy as
+    /// expected.
     #[inline(always)]
-    fn copy_with(&self, maker: Maker<'a>, values: &[Word<'a>], at: usize) -> Option<Word<'a>> {
-        let first = values[usize::from(self.order[0])];
+    pub fn fill(&self, maker: Maker<'a>, values: &[Word<'a>]) -> Option<Word<'a>> {
+        if values.len() != self.len {
+            return None;
+        }
         let mut copy = sys::ErlNifTerm::default();
         // SAFETY: map, key and value are terms of this environment.
         let made = unsafe {
             sys::enif_make_map_update(
                 maker.env.as_c_arg(),
                 self.map.0,
-                self.keys[0].0,
-                first.0,
+                self.first.0,
+                values.get(usize::from(self.order[0]))?.0,
                 &mut copy,
             )
         };
@@ -463,7 +541,8 @@ impl<'a> Template<'a> {
             return None;
         }
         let words = boxed(copy)?;
-        for (i, from) in self.order.iter().enumerate().skip(1) {
+        for (i, from) in self.order.iter().enumerate().take(self.len).skip(1) {
+            let value = *values.get(usize::from(*from))?;
             // SAFETY: the copy is of the same size as the template, in which `locate`
             // found the mark in these very words, so they are in it. It was made in
             // this call and nothing else refers to it, so it may be written; a word
@@ -471,11 +550,11 @@ impl<'a> Template<'a> {
             // term of the environment may take its place: there is no collection
             // before the NIF returns, so old and new need not be told apart.
             unsafe {
-                let word = words.add(at + i);
+                let word = words.add(self.values_at + i);
                 if *word != self.mark {
                     return None;
                 }
-                *word = values[usize::from(*from)];
+                *word = value;
             }
         }
         Some(copy)

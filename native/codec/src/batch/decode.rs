@@ -68,6 +68,8 @@ enum Use<T> {
     Never,
     Once,
     Prepared(T),
+    /// The sink has no way to prepare.
+    Unprepared,
 }
 
 struct Shape<T> {
@@ -196,17 +198,24 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
                 let keys = &self.keys[first..first + shape.len as usize];
                 let made = match &shape.used {
                     Use::Prepared(prepared) => self.sink.shaped(prepared, parts),
+                    Use::Once => match self.sink.shape(keys) {
+                        Some(prepared) => {
+                            let made = self.sink.shaped(&prepared, parts);
+                            shape.used = Use::Prepared(prepared);
+                            made
+                        }
+                        None => {
+                            shape.used = Use::Unprepared;
+                            None
+                        }
+                    },
                     Use::Never => {
                         shape.used = Use::Once;
-                        self.sink.map(keys, parts)
+                        None
                     }
-                    Use::Once => self.sink.shape(keys).and_then(|prepared| {
-                        let made = self.sink.shaped(&prepared, parts);
-                        shape.used = Use::Prepared(prepared);
-                        made
-                    }),
+                    Use::Unprepared => None,
                 };
-                made.ok_or(Error::Invalid(at))?
+                made.or_else(|| self.sink.map(keys, parts)).ok_or(Error::Invalid(at))?
             }
             Kind::Pairs => self.sink.pairs(parts).ok_or(Error::Invalid(at))?,
         };

@@ -4,6 +4,8 @@
 //! The terms come from anywhere, so no input may make this slow: a lookup looks
 //! at a bounded number of slots, and what finds no slot is just not shared.
 
+use super::format::MAX_SHAPE;
+
 /// Slots that a lookup looks at.
 const PROBES: usize = 12;
 /// Beyond this many shapes maps are written without one.
@@ -204,6 +206,8 @@ pub struct Shapes<'a> {
     table: Table,
     /// The shape of the map before.
     last: u32,
+    /// The last shape by its number of keys.
+    recent: [u32; MAX_SHAPE + 1],
 }
 
 struct Shape {
@@ -219,6 +223,7 @@ struct Slot<'a> {
     key: Probe<'a>,
     /// The word of the term that the key last was.
     word: u64,
+    hash: u64,
     /// The dictionary number of the value that stood here last.
     value: u32,
 }
@@ -253,33 +258,48 @@ impl<'a> Shapes<'a> {
             slots: Vec::with_capacity(slots / 2),
             table: Table::new(slots / 4),
             last: NONE,
+            recent: [NONE; MAX_SHAPE + 1],
         }
     }
 
-    /// The shape that followed the last one the time before, if it has these keys.
+    /// The shape that is most likely, if it has these keys: the one that followed the
+    /// last one the time before, or else the last one with as many keys. Otherwise the
+    /// keys that were looked at are left in `hashed`.
     #[inline(always)]
     pub fn expected<T: Copy>(
         &mut self,
         keys: &[T],
+        hashed: &mut Vec<Key<'a>>,
         word: impl Fn(T) -> u64,
         probe: impl Fn(T) -> Option<Probe<'a>>,
     ) -> Option<Known> {
-        let id = self.shapes.get(self.last as usize)?.next;
-        let shape = self.shapes.get(id as usize)?;
-        let first = shape.first as usize;
-        if shape.len as usize != keys.len() {
-            return None;
-        }
-        for (slot, key) in self.slots[first..].iter_mut().zip(keys) {
+        hashed.clear();
+        let next = self.shapes.get(self.last as usize).map_or(NONE, |shape| shape.next);
+        let (id, first) = match self.shapes.get(next as usize) {
+            Some(shape) if shape.len as usize == keys.len() => (next, shape.first as usize),
+            _ => {
+                let id = *self.recent.get(keys.len())?;
+                (id, self.shapes.get(id as usize)?.first as usize)
+            }
+        };
+        let slots = self.slots.get_mut(first..first + keys.len())?;
+        for (at, key) in keys.iter().enumerate() {
             let word = word(*key);
-            if slot.word != word {
-                if !probe(*key)?.is(&slot.key) {
+            if slots[at].word != word {
+                let probe = probe(*key)?;
+                if !probe.is(&slots[at].key) {
+                    hashed.extend(slots[..at].iter().map(|slot| Key {
+                        probe: slot.key,
+                        hash: slot.hash,
+                        word: slot.word,
+                    }));
+                    hashed.push(Key::new(probe, word));
                     return None;
                 }
-                slot.word = word;
+                slots[at].word = word;
             }
         }
-        self.last = id;
+        self.follow(id, keys.len());
         Some(Known { id, values: first })
     }
 
@@ -298,7 +318,7 @@ impl<'a> Shapes<'a> {
         };
         let found = self.table.find(hash, same);
         if let Ok(id) = found {
-            self.follow(id);
+            self.follow(id, keys.len());
             let values = self.shapes[id as usize].first as usize;
             return Ok(Known { id, values });
         }
@@ -307,6 +327,7 @@ impl<'a> Shapes<'a> {
         self.slots.extend(keys.iter().map(|key| Slot {
             key: key.probe,
             word: key.word,
+            hash: key.hash,
             value: NONE,
         }));
         self.shapes.push(Shape { first: first as u32, len: keys.len() as u32, next: NONE });
@@ -314,15 +335,19 @@ impl<'a> Shapes<'a> {
         if let Err(Some(place)) = found {
             self.table.put(place, hash, id);
         }
-        self.follow(id);
+        self.follow(id, keys.len());
         Err(Known { id, values: first })
     }
 
-    fn follow(&mut self, id: u32) {
+    #[inline(always)]
+    fn follow(&mut self, id: u32, len: usize) {
         if let Some(last) = self.shapes.get_mut(self.last as usize) {
             last.next = id;
         }
         self.last = id;
+        if let Some(recent) = self.recent.get_mut(len) {
+            *recent = id;
+        }
     }
 
     pub fn is_full(&self) -> bool {

@@ -19,9 +19,8 @@ pub fn encode<'a, S: Source<'a>>(
     let mut encoder = Encoder {
         source,
         out: Vec::with_capacity(16 * slots),
-        open: vec![Open { next: 0, start: 0, hints: NO_HINTS }],
+        open: Vec::with_capacity(32),
         terms,
-        keys: Vec::with_capacity(MAX_SHAPE),
         hashed: Vec::with_capacity(MAX_SHAPE),
         dictionary: Dictionary::new(slots),
         shapes: Shapes::new(slots),
@@ -29,29 +28,33 @@ pub fn encode<'a, S: Source<'a>>(
     };
     encoder.out.extend_from_slice(&[MAGIC, VERSION]);
     put_number(&mut encoder.out, encoder.terms.len() as u64);
+    encoder.open.push(Open::Own { next: 0, start: 0 });
     encoder.run()?;
     Ok(encoder.out)
 }
 
 const NO_HINTS: usize = usize::MAX;
 
-/// A container whose terms are being written: those from `start` to where the
-/// next container starts.
-struct Open {
-    next: usize,
-    start: usize,
-    /// Where the shape keeps what stood at this place in the map before.
-    hints: usize,
+/// A container whose terms are being written.
+enum Open<'a, T> {
+    /// They are among the encoder's terms, from `start` to where the next container's
+    /// start.
+    Own { next: usize, start: usize },
+    /// They lie in the source.
+    There {
+        rest: &'a [T],
+        /// Where the shape keeps what stood at the next place in the map before.
+        hints: usize,
+    },
 }
 
 struct Encoder<'s, 'a, S: Source<'a>> {
     source: &'s S,
     out: Vec<u8>,
-    open: Vec<Open>,
+    open: Vec<Open<'a, S::Term>>,
     /// The terms of all open containers.
     terms: Vec<S::Term>,
     /// Keys of the map at hand.
-    keys: Vec<S::Term>,
     hashed: Vec<Key<'a>>,
     dictionary: Dictionary<'a>,
     shapes: Shapes<'a>,
@@ -61,24 +64,42 @@ struct Encoder<'s, 'a, S: Source<'a>> {
 impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
     fn run(&mut self) -> Result<(), Busy> {
         while let Some(open) = self.open.last_mut() {
-            let hints = open.hints;
-            let start = open.start;
-            let mut next = open.next;
-            // Up to the first term that is a container itself.
-            loop {
-                let Some(term) = self.terms.get(next).copied() else {
-                    self.terms.truncate(start);
-                    self.open.pop();
-                    break;
-                };
-                let hint = if hints == NO_HINTS { hints } else { hints + next - start };
-                next += 1;
-                self.spend(0)?;
-                let before = self.open.len();
-                self.term(term, hint)?;
-                if self.open.len() > before {
-                    self.open[before - 1].next = next;
-                    break;
+            match open {
+                Open::There { rest, hints } => {
+                    let (mut terms, mut hint) = (*rest, *hints);
+                    let mut entered = false;
+                    while let Some((term, more)) = terms.split_first() {
+                        terms = more;
+                        entered = self.term(*term, hint)?;
+                        if hint != NO_HINTS {
+                            hint += 1;
+                        }
+                        if entered {
+                            break;
+                        }
+                    }
+                    // The container comes next, and after it the rest, if any.
+                    let at = self.open.len() - 1 - usize::from(entered);
+                    if terms.is_empty() {
+                        self.open.remove(at);
+                    } else {
+                        self.open[at] = Open::There { rest: terms, hints: hint };
+                    }
+                }
+                Open::Own { next, start } => {
+                    let (mut at, start) = (*next, *start);
+                    let mut entered = false;
+                    while let (Some(term), false) = (self.terms.get(at).copied(), entered) {
+                        at += 1;
+                        entered = self.term(term, NO_HINTS)?;
+                    }
+                    if entered {
+                        let own = self.open.len() - 2;
+                        self.open[own] = Open::Own { next: at, start };
+                    } else {
+                        self.terms.truncate(start);
+                        self.open.pop();
+                    }
                 }
             }
         }
@@ -96,24 +117,19 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
         }
     }
 
-    fn enter(&mut self, start: usize, hints: usize) {
-        self.open.push(Open { next: start, start, hints });
-    }
-
+    /// Writes a leaf, or opens a container (`true`).
     #[inline(always)]
-    fn term(&mut self, term: S::Term, hint: usize) -> Result<(), Busy> {
+    fn term(&mut self, term: S::Term, hint: usize) -> Result<bool, Busy> {
         match self.source.view(term) {
             View::Binary(bytes) => self.binary(bytes, hint)?,
-            View::Map(size) => self.map(term, size)?,
-            View::Atom => self.atom(term),
+            View::Map(size) => return self.map(term, size),
+            View::Atom => self.atom(term)?,
             View::Int(n) => self.int(n),
-            View::List => self.list(term)?,
+            View::List => return self.list(term),
             View::Tuple(elements) => {
                 self.spend(elements.len() as u64)?;
                 self.count(TUPLE, TUPLES, TUPLE_N, elements.len());
-                let start = self.terms.len();
-                self.terms.extend_from_slice(elements);
-                self.enter(start, NO_HINTS);
+                return Ok(self.enter(elements, NO_HINTS));
             }
             View::Float(value) => {
                 self.out.push(FLOAT);
@@ -127,7 +143,23 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
                 self.out.extend_from_slice(&external);
             }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, rest: &'a [S::Term], hints: usize) -> bool {
+        if !rest.is_empty() {
+            self.open.push(Open::There { rest, hints });
+        }
+        !rest.is_empty()
+    }
+
+    fn enter_own(&mut self, start: usize) -> bool {
+        let any = self.terms.len() > start;
+        if any {
+            self.open.push(Open::Own { next: start, start });
+        }
+        any
     }
 
     #[inline]
@@ -199,7 +231,7 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
         self.out.extend_from_slice(bytes);
     }
 
-    fn atom(&mut self, term: S::Term) {
+    fn atom(&mut self, term: S::Term) -> Result<(), Busy> {
         let probe = Probe::atom(self.source.word(term));
         match self.dictionary.find_or_add(&probe, probe.hash()) {
             Found::At(id) => put_ref(&mut self.out, id),
@@ -210,13 +242,15 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
                 }
                 let mut name = Vec::new();
                 self.source.atom_name(term, &mut name);
+                self.spend(5)?;
                 put_tagged(&mut self.out, ATOM, name.len() as u64);
                 self.out.extend_from_slice(&name);
             }
         }
+        Ok(())
     }
 
-    fn list(&mut self, list: S::Term) -> Result<(), Busy> {
+    fn list(&mut self, list: S::Term) -> Result<bool, Busy> {
         let start = self.terms.len();
         let max = usize::try_from(self.work_left).unwrap_or(usize::MAX);
         let tail = self.source.elements(list, max, &mut self.terms)?;
@@ -229,37 +263,33 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
                 self.terms.push(tail);
             }
         }
-        self.enter(start, NO_HINTS);
-        Ok(())
+        Ok(self.enter_own(start))
     }
 
     #[inline]
-    fn map(&mut self, map: S::Term, size: usize) -> Result<(), Busy> {
+    fn map(&mut self, map: S::Term, size: usize) -> Result<bool, Busy> {
         self.spend(2 * size as u64)?;
-        let start = self.terms.len();
-        if size == 0 || size > MAX_SHAPE || self.shapes.is_full() {
-            self.pairs(map, size);
-            return Ok(());
-        }
-        let Encoder { source, terms, keys, shapes, .. } = self;
-        keys.clear();
-        source.pairs(map, &mut |key, value| {
-            keys.push(key);
-            terms.push(value);
-        });
-        let expected = shapes.expected(keys, |key| source.word(key), |key| probe(*source, key));
+        let flat = if (1..=MAX_SHAPE).contains(&size) && !self.shapes.is_full() {
+            self.source.flat(map, size)
+        } else {
+            None
+        };
+        let Some((keys, values)) = flat else {
+            return Ok(self.pairs(map, size));
+        };
+        let source = self.source;
+        let expected = self.shapes.expected(
+            keys,
+            &mut self.hashed,
+            |key| source.word(key),
+            |key| probe(source, key),
+        );
         let shape = match expected {
             Some(shape) => Ok(shape),
-            None => {
-                let Some(keys) = self.hashed_keys() else {
-                    self.terms.truncate(start);
-                    self.pairs(map, size);
-                    return Ok(());
-                };
-                self.shapes.find_or_add(&self.hashed[..keys])
-            }
+            None if self.hash_keys(keys) => self.shapes.find_or_add(&self.hashed),
+            None => return Ok(self.pairs(map, size)),
         };
-        let values = match shape {
+        let hints = match shape {
             Ok(shape) => {
                 if u64::from(shape.id) < SHAPES {
                     self.out.push(SHAPE + shape.id as u8);
@@ -269,44 +299,46 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
                 shape.values
             }
             Err(new) => {
-                self.put_keys();
+                self.put_keys(keys)?;
                 new.values
             }
         };
-        self.enter(start, values);
-        Ok(())
+        Ok(self.enter(values, hints))
     }
 
-    /// Hashes the keys at hand; `None` when one of them can be in no shape.
-    fn hashed_keys(&mut self) -> Option<usize> {
-        let Encoder { source, keys, hashed, .. } = self;
-        hashed.clear();
-        for key in keys.iter() {
-            hashed.push(Key::new(probe(*source, *key)?, source.word(*key)));
+    /// Hashes the keys that are not yet; `false` when one of them can be in no shape.
+    fn hash_keys(&mut self, keys: &[S::Term]) -> bool {
+        for key in &keys[self.hashed.len()..] {
+            match probe(self.source, *key) {
+                Some(probe) => self.hashed.push(Key::new(probe, self.source.word(*key))),
+                None => return false,
+            }
         }
-        Some(hashed.len())
+        true
     }
 
-    /// The keys at hand as those of a new shape.
-    fn put_keys(&mut self) {
-        put_tagged(&mut self.out, NEW_SHAPE, self.keys.len() as u64);
-        for i in 0..self.keys.len() {
+    /// Writes the keys, which were hashed, as those of a new shape.
+    fn put_keys(&mut self, keys: &[S::Term]) -> Result<(), Busy> {
+        self.spend(4 * keys.len() as u64)?;
+        put_tagged(&mut self.out, NEW_SHAPE, keys.len() as u64);
+        for (i, key) in keys.iter().enumerate() {
             let Key { probe, hash, .. } = self.hashed[i];
             match probe.bytes() {
-                &[] => self.atom(self.keys[i]),
+                &[] => self.atom(*key)?,
                 bytes => {
                     self.short(&probe, hash, bytes);
                 }
             }
         }
+        Ok(())
     }
 
-    fn pairs(&mut self, map: S::Term, size: usize) {
+    fn pairs(&mut self, map: S::Term, size: usize) -> bool {
         put_tagged(&mut self.out, PAIRS, size as u64);
         let start = self.terms.len();
         let terms = &mut self.terms;
         self.source.pairs(map, &mut |key, value| terms.extend([key, value]));
-        self.enter(start, NO_HINTS);
+        self.enter_own(start)
     }
 }
 

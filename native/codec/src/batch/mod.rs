@@ -68,6 +68,11 @@ pub trait Source<'a> {
         out: &mut Vec<Self::Term>,
     ) -> Result<Option<Self::Term>, Busy>;
 
+    /// Keys and values of a map of `size` pairs in the map's order, unless these are
+    /// many.
+    #[allow(clippy::type_complexity)]
+    fn flat(&self, map: Self::Term, size: usize) -> Option<(&'a [Self::Term], &'a [Self::Term])>;
+
     /// Calls `each(key, value)` in the map's order.
     fn pairs(&self, map: Self::Term, each: &mut impl FnMut(Self::Term, Self::Term));
 
@@ -95,9 +100,9 @@ pub trait Sink {
     fn tuple(&mut self, elements: &[Self::Term]) -> Self::Term;
     /// `None` when two keys are equal.
     fn map(&mut self, keys: &[Self::Term], values: &[Self::Term]) -> Option<Self::Term>;
-    /// Prepares for more maps with these keys, of which one was made already.
+    /// Prepares for more maps with these keys, if that is possible.
     fn shape(&mut self, keys: &[Self::Term]) -> Option<Self::Shape>;
-    /// `None` when there are not as many values as keys.
+    /// A map that was prepared for; `None` to have it made by `map`.
     fn shaped(&mut self, shape: &Self::Shape, values: &[Self::Term]) -> Option<Self::Term>;
     /// From key, value, key, value ...; `None` when two keys are equal.
     fn pairs(&mut self, pairs: &[Self::Term]) -> Option<Self::Term>;
