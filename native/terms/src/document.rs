@@ -10,14 +10,14 @@
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
+use codec::document::{Big, Sink};
 use rustler::sys::{
     enif_get_atom, enif_get_double, enif_get_int64, enif_get_list_cell, enif_get_map_size,
     enif_get_uint64, enif_inspect_binary, enif_is_empty_list, enif_map_iterator_create,
-    enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
-    enif_term_type, ErlNifBinary, ErlNifCharEncoding, ErlNifEnv, ErlNifMapIterator,
-    ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
+    enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next, enif_term_type,
+    ErlNifBinary, ErlNifCharEncoding, ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry,
+    ErlNifTerm, ErlNifTermType,
 };
-use codec::document::{Big, Sink};
 use rustler::{Env, Term};
 
 /// Why a walk ended early.

@@ -26,14 +26,14 @@ pub fn from_digits(digits: &[u8]) -> Vec<u64> {
 /// Decimal digits of the number in little-endian bytes; `None` where it has more
 /// than `max_digits`.
 pub fn to_digits(bytes: &[u8], max_digits: usize) -> Option<Vec<u8>> {
+    let len = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+    let bytes = bytes.get(..len).unwrap_or_default();
     // log10(256) = 2.408..: refuse by length before any work by its square.
     if bytes.len().saturating_sub(1) > max_digits * 1000 / 2408 {
         return None;
     }
-    let mut limbs: Vec<u64> = bytes
-        .chunks(8)
-        .map(|c| c.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b)))
-        .collect();
+    let mut limbs: Vec<u64> =
+        bytes.chunks(8).map(|c| c.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b))).collect();
     let mut chunks = Vec::with_capacity(limbs.len() * 20 / CHUNK_DIGITS + 1);
     while let Some(&top) = limbs.last() {
         if top == 0 {

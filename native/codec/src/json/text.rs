@@ -22,7 +22,8 @@ pub fn copy_plain(out: &mut Vec<u8>, bytes: &[u8]) -> (usize, bool) {
         out.extend_from_slice(&join(low, high));
         let (first, second) = (special(low), special(high));
         if first | second != 0 {
-            let bits = if first != 0 { first.trailing_zeros() } else { 64 + second.trailing_zeros() };
+            let bits =
+                if first != 0 { first.trailing_zeros() } else { 64 + second.trailing_zeros() };
             let plain = bits as usize / 8;
             out.truncate(out.len() - 16 + plain);
             return (at + plain, seen & HIGH != 0);
