@@ -34,9 +34,11 @@
 %% size of the input where it ends too early; for a number beyond the range of a
 %% double and for a lone surrogate it is where that begins.
 
-%% Input up to this size is read on the calling scheduler: at the 5 nanoseconds a
-%% byte of the slowest input (nothing but escapes) that is 0.16 ms.
--define(NORMAL_INPUT, 32 * 1024).
+%% Input above this size goes to a dirty scheduler at once. Below it the normal
+%% NIF begins, and gives up (`busy') after about 0.2 ms, which only input denser
+%% than most comes to; a dirty call costs 5 microseconds on an idle machine and
+%% often more than a hundred on a busy one.
+-define(NORMAL_INPUT, 256 * 1024).
 
 %% @doc Writes a term as JSON.
 %%
@@ -63,21 +65,32 @@ encode(Term, #{max_depth := MaxDepth}) ->
 -spec decode(binary(), decode_opts()) -> {ok, term()} | {error, decode_error()}.
 decode(Binary, #{max_bytes := MaxBytes, max_depth := MaxDepth, keys := Keys}) ->
     case erlmcp_flow_native:enabled(serializer) of
-        true -> native(Binary, MaxBytes, MaxDepth, Keys =:= existing_atoms, false);
+        true -> native(Binary, MaxBytes, MaxDepth, Keys);
         false -> erlmcp_flow_json_erl:decode(Binary, MaxBytes, MaxDepth, Keys)
     end.
 
-native(Binary, MaxBytes, MaxDepth, Atoms, Resolve) ->
-    Result = case byte_size(Binary) =< ?NORMAL_INPUT of
-        true ->
-            erlmcp_flow_nif:json_decode(Binary, MaxBytes, MaxDepth, Atoms, Resolve);
-        false ->
-            erlmcp_flow_nif:json_decode_dirty(Binary, MaxBytes, MaxDepth, Atoms, Resolve)
+native(Binary, MaxBytes, MaxDepth, Keys) ->
+    Atoms = Keys =:= existing_atoms,
+    First = case byte_size(Binary) =< ?NORMAL_INPUT of
+        true -> erlmcp_flow_nif:json_decode(Binary, MaxBytes, MaxDepth, Atoms, false);
+        false -> busy
     end,
-    case erlmcp_flow_document:built(Result) of
-        %% Equal names in an object, or an unknown atom: the second pass, which
-        %% leaves one of the equal names, tells which.
-        repeats when not Resolve -> native(Binary, MaxBytes, MaxDepth, Atoms, true);
+    case First of
+        {ok, _} ->
+            First;
+        _ ->
+            unfinished(First, Binary, MaxBytes, MaxDepth, Keys)
+    end.
+
+unfinished(First, Binary, MaxBytes, MaxDepth, Keys) ->
+    Atoms = Keys =:= existing_atoms,
+    Again = fun(true, Resolve) ->
+                erlmcp_flow_nif:json_decode_dirty(Binary, MaxBytes, MaxDepth, Atoms, Resolve);
+               (false, Resolve) ->
+                erlmcp_flow_nif:json_decode(Binary, MaxBytes, MaxDepth, Atoms, Resolve)
+            end,
+    case erlmcp_flow_document:decoded(First, Again) of
+        %% An atom that does not exist: JSON has no other keys than texts.
         repeats -> {error, unknown_atom};
         Decoded -> Decoded
     end.

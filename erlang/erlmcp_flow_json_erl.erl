@@ -1,7 +1,7 @@
 %% @private
 %% @doc The Erlang twin of the native JSON codec: what runs with `native => false',
 %% and what the tests hold the native side against. Results and errors are the
-%% same to the offset; only the order of names and the form of floats (`1e22',
+%% same to the offset; only the order of names and the form of floats (`1e+22',
 %% `1.0e22') may differ in encoded text.
 -module(erlmcp_flow_json_erl).
 

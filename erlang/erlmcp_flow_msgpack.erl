@@ -26,9 +26,11 @@
 %% not finite, the byte 0xC1), that of bytes behind the value, or the size of the
 %% input where it ends too early.
 
-%% Input up to this size is read on the calling scheduler; measured as in
-%% erlmcp_flow_json.
--define(NORMAL_INPUT, 32 * 1024).
+%% Input above this size goes to a dirty scheduler at once. Below it the normal
+%% NIF begins, and gives up (`busy') after about 0.2 ms, which only input denser
+%% than most comes to; a dirty call costs 5 microseconds on an idle machine and
+%% often more than a hundred on a busy one.
+-define(NORMAL_INPUT, 256 * 1024).
 
 %% @doc Writes a term as MessagePack, each value in its shortest format. A binary
 %% is `str' where it is UTF-8, else `bin'. Atoms other than `null', `true' and
@@ -52,23 +54,33 @@ encode(Term, #{max_depth := MaxDepth}) ->
 -spec decode(binary(), decode_opts()) -> {ok, term()} | {error, decode_error()}.
 decode(Binary, #{max_bytes := MaxBytes, max_depth := MaxDepth, keys := Keys}) ->
     case erlmcp_flow_native:enabled(serializer) of
-        true -> native(Binary, MaxBytes, MaxDepth, Keys, false);
+        true -> native(Binary, MaxBytes, MaxDepth, Keys);
         false -> erlmcp_flow_msgpack_erl:decode(Binary, MaxBytes, MaxDepth, Keys)
     end.
 
-native(Binary, MaxBytes, MaxDepth, Keys, Resolve) ->
+native(Binary, MaxBytes, MaxDepth, Keys) ->
     Atoms = Keys =:= existing_atoms,
-    Result = case byte_size(Binary) =< ?NORMAL_INPUT of
-        true ->
-            erlmcp_flow_nif:msgpack_decode(Binary, MaxBytes, MaxDepth, Atoms, Resolve);
-        false ->
-            erlmcp_flow_nif:msgpack_decode_dirty(Binary, MaxBytes, MaxDepth, Atoms, Resolve)
+    First = case byte_size(Binary) =< ?NORMAL_INPUT of
+        true -> erlmcp_flow_nif:msgpack_decode(Binary, MaxBytes, MaxDepth, Atoms, false);
+        false -> busy
     end,
-    case erlmcp_flow_document:built(Result) of
-        %% Equal keys in a map, or an unknown atom. The second pass finds equal
-        %% keys by their bytes; for what is equal without that (maps as keys,
+    case First of
+        {ok, _} ->
+            First;
+        _ ->
+            unfinished(First, Binary, MaxBytes, MaxDepth, Keys)
+    end.
+
+unfinished(First, Binary, MaxBytes, MaxDepth, Keys) ->
+    Atoms = Keys =:= existing_atoms,
+    Again = fun(true, Resolve) ->
+                erlmcp_flow_nif:msgpack_decode_dirty(Binary, MaxBytes, MaxDepth, Atoms, Resolve);
+               (false, Resolve) ->
+                erlmcp_flow_nif:msgpack_decode(Binary, MaxBytes, MaxDepth, Atoms, Resolve)
+            end,
+    case erlmcp_flow_document:decoded(First, Again) of
+        %% For keys that are equal without having the same bytes (maps as keys,
         %% 0.0 and -0.0 before OTP 27) the twin has the VM compare them.
-        repeats when not Resolve -> native(Binary, MaxBytes, MaxDepth, Keys, true);
         repeats -> erlmcp_flow_msgpack_erl:decode(Binary, MaxBytes, MaxDepth, Keys);
         Decoded -> Decoded
     end.

@@ -136,7 +136,7 @@ batch_decode_dirty(_Bin, _MaxBytes, _Safe) ->
 %% documents
 
 -spec json_decode(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
-    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+    {ok, term()} | {etf, binary()} | {error, term()} | busy | repeats.
 json_decode(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
     erlang:nif_error(nif_not_loaded).
 
@@ -154,7 +154,7 @@ json_encode_dirty(_Term, _MaxDepth) ->
     erlang:nif_error(nif_not_loaded).
 
 -spec msgpack_decode(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
-    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+    {ok, term()} | {etf, binary()} | {error, term()} | busy | repeats.
 msgpack_decode(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
     erlang:nif_error(nif_not_loaded).
 

@@ -2,7 +2,6 @@
 //! Reading batches: bounded, and what is read can be written and read again.
 
 use codec::batch::{self, Error, Limits};
-use codec::document::{Decode, Keys, Repeats};
 use erlmcp_flow_fuzz as fuzz;
 use erlmcp_flow_fuzz::terms::Terms;
 use libfuzzer_sys::fuzz_target;
@@ -36,15 +35,7 @@ fuzz_target!(
 
 /// Batches of 1 to 50 messages.
 fn seeds() -> Vec<Vec<u8>> {
-    let mut decoder = codec::json::Decoder::default();
-    let limits =
-        codec::document::Limits { max_bytes: 1 << 24, max_depth: 100, keys: Keys::Binaries };
-    let messages: Vec<Vec<u8>> = fuzz::messages()
-        .iter()
-        .filter_map(|text| {
-            decoder.decode(text, &limits, Repeats::Resolve).ok().map(|d| d.etf.to_vec())
-        })
-        .collect();
+    let messages = fuzz::documents();
     [1, 2, 5, 20, 50]
         .iter()
         .flat_map(|count| messages.chunks(*count).take(8))

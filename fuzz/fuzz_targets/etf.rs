@@ -3,7 +3,6 @@
 //! one limit agrees with what it says with others, it visits parts of the input
 //! only, and compressed terms unfold to no more than is allowed.
 
-use codec::document::{Decode, Keys, Repeats};
 use codec::etf::{self, Error, Limits};
 use erlmcp_flow_fuzz as fuzz;
 use libfuzzer_sys::fuzz_target;
@@ -58,16 +57,7 @@ fn check(input: &[u8]) {
 
 /// Messages, and one term of every kind.
 fn seeds() -> Vec<Vec<u8>> {
-    let mut decoder = codec::json::Decoder::default();
-    let limits =
-        codec::document::Limits { max_bytes: 1 << 24, max_depth: 100, keys: Keys::Binaries };
-    let mut seeds: Vec<Vec<u8>> = fuzz::messages()
-        .iter()
-        .step_by(4)
-        .filter_map(|text| {
-            decoder.decode(text, &limits, Repeats::Resolve).ok().map(|d| d.etf.to_vec())
-        })
-        .collect();
+    let mut seeds: Vec<Vec<u8>> = fuzz::documents().into_iter().step_by(4).collect();
     if let Some(message) = seeds.first().cloned() {
         let stream = codec::compress::zlib::compress(&message[1..], 6);
         let size = (message.len() as u32 - 1).to_be_bytes();

@@ -8,11 +8,15 @@ use codec::etf;
 /// readers stop.
 pub const MAX_DEPTH: usize = 100;
 
+/// For input that is known to be good.
+pub const GENEROUS: Limits =
+    Limits { max_bytes: usize::MAX, max_depth: usize::MAX, keys: Keys::Binaries, budget: u64::MAX };
+
 /// Decodes `input` in every way, holds the results against the limits and each
 /// other, writes what was read and reads that again. Gives the answer for maps
 /// with the last of equal keys.
 pub fn check<S: Sink + Default>(decoder: &mut impl Decode, input: &[u8]) -> Result<(), Error> {
-    let limits = Limits { max_bytes: 1 << 20, max_depth: MAX_DEPTH, keys: Keys::Binaries };
+    let limits = Limits { max_bytes: 1 << 20, max_depth: MAX_DEPTH, ..GENEROUS };
     let answer = match decoder.decode(input, &limits, Repeats::Resolve) {
         Ok(document) => {
             assert!(document.cost <= limits.max_bytes as u64);
@@ -24,8 +28,7 @@ pub fn check<S: Sink + Default>(decoder: &mut impl Decode, input: &[u8]) -> Resu
                 assert_eq!(result.map(|d| d.cost), Err(Error::TooLarge));
             }
             if let Some(written) = write::<S>(&first) {
-                let generous = Limits { max_bytes: usize::MAX, ..limits };
-                match decoder.decode(&written, &generous, Repeats::Trust) {
+                match decoder.decode(&written, &GENEROUS, Repeats::Trust) {
                     Ok(second) => assert_eq!(second.etf, first, "written: {written:?}"),
                     Err(error) => panic!("{error:?} reading what was written: {written:?}"),
                 }
@@ -51,6 +54,13 @@ pub fn check<S: Sink + Default>(decoder: &mut impl Decode, input: &[u8]) -> Resu
         Err(Error::UnknownAtom | Error::TooLarge) => {}
         Err(error) => assert_eq!(answer, Err(error)),
     }
+    let little = Limits { budget: 200, ..limits };
+    match decoder.decode(input, &little, Repeats::Resolve) {
+        Ok(_) => assert_eq!(answer, Ok(())),
+        Err(Error::Busy) => {}
+        Err(error) => assert_eq!(answer, Err(error)),
+    }
+    assert_ne!(answer, Err(Error::Busy));
     if let Err(Error::Invalid(offset)) = answer {
         assert!(offset <= input.len());
     }

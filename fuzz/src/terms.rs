@@ -14,8 +14,8 @@ enum Node {
     Binary(Vec<u8>),
     List(Vec<u32>, Option<u32>),
     Tuple(Vec<u32>),
-    /// Key, value, key, value ..., in order of the keys' numbers.
-    Map(Vec<u32>),
+    /// Keys in order of their numbers, and the values to them.
+    Map(Vec<u32>, Vec<u32>),
     External(Vec<u8>),
 }
 
@@ -45,7 +45,8 @@ impl Terms {
         if pairs.windows(2).any(|two| two[0][0] == two[1][0]) {
             return None;
         }
-        Some(self.node(Node::Map(pairs.concat()), 16 * pairs.len()))
+        let (keys, values) = pairs.iter().map(|[key, value]| (*key, *value)).unzip();
+        Some(self.node(Node::Map(keys, values), 16 * pairs.len()))
     }
 
     fn get(&self, term: u32) -> &Node {
@@ -126,7 +127,7 @@ impl<'a> Source<'a> for &'a Terms {
             Node::Binary(bytes) => View::Binary(bytes),
             Node::List(..) => View::List,
             Node::Tuple(elements) => View::Tuple(elements),
-            Node::Map(pairs) => View::Map(pairs.len() / 2),
+            Node::Map(keys, _) => View::Map(keys.len()),
             Node::External(_) => View::Other,
         }
     }
@@ -149,9 +150,16 @@ impl<'a> Source<'a> for &'a Terms {
         Ok(*tail)
     }
 
+    fn flat(&self, map: u32, size: usize) -> Option<(&'a [u32], &'a [u32])> {
+        let Node::Map(keys, values) = &self.nodes[map as usize] else { panic!("no map") };
+        assert_eq!(keys.len(), size);
+        // As in the VM.
+        (size <= 32).then_some((keys, values))
+    }
+
     fn pairs(&self, map: u32, each: &mut impl FnMut(u32, u32)) {
-        let Node::Map(pairs) = self.get(map) else { panic!("no map") };
-        pairs.chunks_exact(2).for_each(|pair| each(pair[0], pair[1]));
+        let Node::Map(keys, values) = self.get(map) else { panic!("no map") };
+        keys.iter().zip(values).for_each(|(key, value)| each(*key, *value));
     }
 
     fn external(&self, term: u32, out: &mut Vec<u8>) {

@@ -19,30 +19,44 @@ pub enum Scheduler {
 }
 
 /// The options of a decode call.
-pub fn limits(max_bytes: usize, max_depth: usize, atom_keys: bool) -> Limits {
-    let keys = if atom_keys { Keys::Atoms } else { Keys::Binaries };
-    Limits { max_bytes, max_depth, keys }
+pub struct Options {
+    pub max_bytes: usize,
+    pub max_depth: usize,
+    pub atom_keys: bool,
+    pub resolve: bool,
 }
 
-/// `{ok, Term} | {etf, Binary} | {error, Reason} | repeats`.
+/// `{ok, Term} | {etf, Binary} | {error, Reason} | busy | repeats`.
 ///
 /// A term whose making could take long comes as external term format, for
-/// `binary_to_term/2`, which yields. `repeats` where the VM refused the term: the
+/// `binary_to_term/2`, which yields. `busy` where the input takes longer than a
+/// normal scheduler has, for the dirty twin. `repeats` where the VM refused the term: the
 /// caller asks again with `resolve`, or finds that an atom does not exist.
 pub fn decode<'a, D: Decode + 'static>(
     env: Env<'a>,
     decoder: &'static LocalKey<RefCell<D>>,
     input: &[u8],
-    limits: &Limits,
-    resolve: bool,
+    options: Options,
     scheduler: Scheduler,
 ) -> Term<'a> {
+    let Options { max_bytes, max_depth, atom_keys, resolve } = options;
+    let keys = if atom_keys { Keys::Atoms } else { Keys::Binaries };
+    let budget = match scheduler {
+        Scheduler::Normal => schedule::DOCUMENT_READ_MAX,
+        Scheduler::Dirty => u64::MAX,
+    };
+    let limits = Limits { max_bytes, max_depth, keys, budget };
     let repeats = if resolve { Repeats::Resolve } else { Repeats::Trust };
     decoder.with_borrow_mut(|decoder| {
-        let Document { etf, cost } = match decoder.decode(input, limits, repeats) {
+        let Document { etf, cost } = match decoder.decode(input, &limits, repeats) {
             Ok(document) => document,
+            Err(Error::Busy) => return atoms::busy().encode(env),
             Err(error) => return (atoms::error(), reason(env, error)).encode(env),
         };
+        if scheduler == Scheduler::Normal && input.len() > schedule::TELL_SCHEDULER {
+            // About a nanosecond a byte.
+            let _time_is_up = consume_timeslice(env, schedule::percent(input.len()));
+        }
         if scheduler == Scheduler::Dirty || cost > schedule::DOCUMENT_BUILD_MAX {
             return (atoms::etf(), Term::from(NewBinary::from_slice(env, etf))).encode(env);
         }
@@ -55,6 +69,7 @@ pub fn decode<'a, D: Decode + 'static>(
 
 fn reason(env: Env, error: Error) -> Term {
     match error {
+        Error::Busy => atoms::busy().encode(env),
         Error::TooLarge => atoms::too_large().encode(env),
         Error::TooDeep => atoms::too_deep().encode(env),
         Error::UnknownAtom => atoms::unknown_atom().encode(env),

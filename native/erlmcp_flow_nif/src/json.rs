@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use codec::json::{Decoder, Writer};
 use rustler::{Binary, Env, Term};
 
-use crate::document::{decode, encode, limits, Scheduler};
+use crate::document::{decode, encode, Options, Scheduler};
 
 thread_local! {
     static DECODER: RefCell<Decoder> = RefCell::default();
@@ -21,8 +21,8 @@ fn json_decode<'a>(
     atom_keys: bool,
     resolve: bool,
 ) -> Term<'a> {
-    let limits = limits(max_bytes, max_depth, atom_keys);
-    decode(env, &DECODER, &input, &limits, resolve, Scheduler::Normal)
+    let options = Options { max_bytes, max_depth, atom_keys, resolve };
+    decode(env, &DECODER, &input, options, Scheduler::Normal)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -34,8 +34,8 @@ fn json_decode_dirty<'a>(
     atom_keys: bool,
     resolve: bool,
 ) -> Term<'a> {
-    let limits = limits(max_bytes, max_depth, atom_keys);
-    decode(env, &DECODER, &input, &limits, resolve, Scheduler::Dirty)
+    let options = Options { max_bytes, max_depth, atom_keys, resolve };
+    decode(env, &DECODER, &input, options, Scheduler::Dirty)
 }
 
 #[rustler::nif]

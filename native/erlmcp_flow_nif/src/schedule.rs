@@ -21,6 +21,10 @@ pub const NORMAL_BATCH_WORK: u64 = 25_000;
 /// NIF makes the term itself.
 pub const DOCUMENT_BUILD_MAX: u64 = 64 * 1024;
 
+/// Work units of reading a document (about a nanosecond each) on a normal
+/// scheduler.
+pub const DOCUMENT_READ_MAX: u64 = 200_000;
+
 /// Work units of a document walk (about a nanosecond each) on a normal scheduler.
 pub const DOCUMENT_WALK_MAX: usize = 200_000;
 

@@ -6,11 +6,13 @@
 //! less than a call or more for each value (doc/notes-json.md has the figures).
 //! An encoder is a `Sink`, told by a walk over the term.
 
+mod budget;
 mod cost;
 pub(crate) mod etf;
 pub(crate) mod repeats;
 mod sink;
 
+pub(crate) use budget::Budget;
 pub use cost::Cost;
 pub use sink::{Big, Sink};
 
@@ -22,6 +24,9 @@ pub struct Limits {
     /// Arrays and objects within one another; a scalar has depth 0, `[]` has 1.
     pub max_depth: usize,
     pub keys: Keys,
+    /// Work units the decoder may spend, about a nanosecond each: half a unit a
+    /// byte, and so much a value and what else is slow.
+    pub budget: u64,
 }
 
 /// How the keys of a map arrive, where they are texts.
@@ -52,6 +57,8 @@ pub enum Error {
     /// The offset of the first byte that no valid input can have there, or the
     /// length of the input where it ends too early.
     Invalid(usize),
+    /// The budget is used up, with nothing known against the input.
+    Busy,
     /// `Keys::Atoms` and a key that no atom can have as its name.
     UnknownAtom,
 }
@@ -85,6 +92,7 @@ pub const KEEP: usize = 256 * 1024;
 pub(crate) enum Fault {
     TooLarge,
     TooDeep,
+    Busy,
     Invalid,
 }
 
@@ -93,6 +101,7 @@ impl Fault {
         match self {
             Fault::TooLarge => Error::TooLarge,
             Fault::TooDeep => Error::TooDeep,
+            Fault::Busy => Error::Busy,
             Fault::Invalid => Error::Invalid(offset),
         }
     }

@@ -2,7 +2,9 @@
 
 use super::text;
 use crate::document::repeats::Pairs;
-use crate::document::{etf, Cost, Decode, Document, Error, Fault, Keys, Limits, Repeats, KEEP};
+use crate::document::{
+    etf, Budget, Cost, Decode, Document, Error, Fault, Keys, Limits, Repeats, KEEP,
+};
 
 /// Reads documents one after the other into a buffer that is used again.
 #[derive(Default)]
@@ -52,6 +54,7 @@ impl Decode for Decoder {
             at: 0,
             out,
             cost: Cost::new(limits.max_bytes),
+            budget: Budget::new(limits.budget),
             max_depth: limits.max_depth,
             keys: limits.keys,
             resolve: repeats == Repeats::Resolve,
@@ -78,6 +81,7 @@ pub(super) struct Reader<'a> {
     pub(super) at: usize,
     pub(super) out: Vec<u8>,
     cost: Cost,
+    pub(super) budget: Budget,
     max_depth: usize,
     keys: Keys,
     resolve: bool,
@@ -89,6 +93,8 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     fn document(&mut self) -> Result<(), Fault> {
         loop {
+            self.budget.add(Budget::VALUE);
+            self.budget.check(self.at)?;
             // A value begins here, unless it is an empty container.
             let opened = match self.next() {
                 Some(b'"') => {
@@ -230,9 +236,11 @@ impl Reader<'_> {
         }
         self.at += 1;
         self.charge(Cost::PAIR)?;
+        self.budget.add(Budget::VALUE);
         let start = self.out.len();
         self.string(self.keys == Keys::Atoms)?;
         if self.resolve {
+            self.budget.add(Budget::COMPARED);
             self.pairs.add(start..self.out.len());
         }
         if self.next() != Some(b':') {
@@ -283,6 +291,8 @@ impl Reader<'_> {
     #[inline(never)]
     fn escapes(&mut self) -> Result<(), Fault> {
         loop {
+            self.budget.add(Budget::ESCAPE);
+            self.budget.check(self.at)?;
             match self.byte() {
                 Some(b'"') => return Ok(()),
                 Some(b'\\') => match text::unescape(self.input, self.at, &mut self.out) {

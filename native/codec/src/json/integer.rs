@@ -26,6 +26,8 @@ pub fn from_digits(digits: &[u8]) -> Vec<u64> {
 /// Decimal digits of the number in little-endian bytes; `None` where it has more
 /// than `max_digits`.
 pub fn to_digits(bytes: &[u8], max_digits: usize) -> Option<Vec<u8>> {
+    let len = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+    let bytes = bytes.get(..len).unwrap_or_default();
     // log10(256) = 2.408..: refuse by length before any work by its square.
     if bytes.len().saturating_sub(1) > max_digits * 1000 / 2408 {
         return None;

@@ -2,7 +2,7 @@
 
 use super::decode::Reader;
 use super::{integer, MAX_DIGITS};
-use crate::document::{etf, Cost, Fault};
+use crate::document::{etf, Budget, Cost, Fault};
 
 impl Reader<'_> {
     /// The number the reader stands on: a digit or a minus.
@@ -53,6 +53,8 @@ impl Reader<'_> {
         if digits.len() > MAX_DIGITS {
             return Err(Fault::TooLarge);
         }
+        self.budget.add(Budget::digits(digits.len()));
+        self.budget.check(self.at)?;
         let limbs = integer::from_digits(digits);
         self.charge(Cost::BIG + 8 * limbs.len())?;
         etf::big(&mut self.out, negative, &limbs);
@@ -72,6 +74,7 @@ impl Reader<'_> {
             }
             self.digits()?;
         }
+        self.budget.add(Budget::FLOAT);
         let text = self.input.get(start..self.at).unwrap_or_default();
         let text = std::str::from_utf8(text).unwrap_or_default();
         match text.parse::<f64>() {

@@ -5,7 +5,9 @@
 
 use super::format::*;
 use crate::document::repeats::Pairs;
-use crate::document::{etf, Cost, Decode, Document, Error, Fault, Keys, Limits, Repeats, KEEP};
+use crate::document::{
+    etf, Budget, Cost, Decode, Document, Error, Fault, Keys, Limits, Repeats, KEEP,
+};
 
 /// Reads documents one after the other into a buffer that is used again.
 #[derive(Default)]
@@ -62,6 +64,7 @@ impl Decode for Decoder {
             at: 0,
             out: std::mem::take(&mut self.out),
             cost: Cost::new(limits.max_bytes),
+            budget: Budget::new(limits.budget),
             max_depth: limits.max_depth,
             atoms: limits.keys == Keys::Atoms,
             resolve: repeats == Repeats::Resolve,
@@ -88,6 +91,7 @@ struct Reader<'a> {
     at: usize,
     out: Vec<u8>,
     cost: Cost,
+    budget: Budget,
     max_depth: usize,
     atoms: bool,
     resolve: bool,
@@ -100,6 +104,8 @@ impl Reader<'_> {
     fn document(&mut self) -> Result<(), Fault> {
         let mut place = Place::Element;
         loop {
+            self.budget.add(Budget::VALUE);
+            self.budget.check(self.at)?;
             self.value(place)?;
             match self.advance()? {
                 Some(next) => place = next,
@@ -118,6 +124,7 @@ impl Reader<'_> {
             if frame.place == Place::Key {
                 // The key is complete, its value is next.
                 if self.resolve {
+                    self.budget.add(Budget::COMPARED);
                     self.pairs.add(frame.key..self.out.len());
                 }
                 frame.place = Place::Value;
