@@ -52,7 +52,7 @@ run() {
     return 1
   fi
   status=0
-  # Half a second for one input is far beyond what any takes, even here; 512 MB
+  # Five seconds for one input are far beyond what any takes, even here; 512 MB
   # hold the largest result asked for many times.
   "$bin/$name" "corpus/$name" -artifact_prefix="artifacts/$name/" \
     -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -malloc_limit_mb=512 \
