@@ -17,8 +17,7 @@ fn unpack(algorithm: Algorithm, input: &[u8], max_len: usize) -> Result<Vec<u8>,
 /// Around every size at which something changes: heap or scratch, block sizes,
 /// table widths.
 fn sizes() -> Vec<usize> {
-    let edges: [usize; 9] =
-        [0, 64, 1 << 11, 20 << 10, 1 << 16, 1 << 18, 1 << 20, 4 << 20, (4 << 20) + (1 << 16)];
+    let edges: [usize; 8] = [0, 64, 1 << 11, 20 << 10, 1 << 16, 1 << 18, 1 << 20, 4 << 20];
     edges.iter().flat_map(|edge| [edge.saturating_sub(1), *edge, edge + 1]).collect()
 }
 
@@ -42,7 +41,8 @@ fn content(kind: u8, len: usize) -> Vec<u8> {
 fn every_size_comes_back() {
     for algorithm in ALL {
         for len in sizes() {
-            for kind in 0..3 {
+            // One kind of the large ones: without optimization this takes its time.
+            for kind in if len > 1 << 18 { 1..2 } else { 0..3 } {
                 let input = content(kind, len);
                 let packed = pack(algorithm, &input, Some(1));
                 assert_eq!(Algorithm::detect(&packed), Ok(algorithm));
