@@ -248,8 +248,8 @@ fn what_recurs_is_written_once() {
 }
 
 #[test]
-fn shapes_are_prepared_for_from_the_second_map_on() {
-    let bytes = encoded(&[message(1), message(2), message(3)]);
+fn shapes_are_prepared_for_from_the_third_map_on() {
+    let bytes = encoded(&[message(1), message(2), message(3), message(4)]);
     let mut made = Made::default();
     decode(&bytes, &mut made, &LIMITS).unwrap();
     assert_eq!(made.shaped, 4);
