@@ -296,8 +296,11 @@ options(Opts, Keys) ->
                   #{format => etf, compress => never, safe => true,
                     max_bytes => ?MAX_BYTES, keys => binaries},
                   to_map(Opts)) of
-        #{max_depth := _} = Valid -> {ok, Valid};
+        #{format := etf, max_depth := _} = Valid -> {ok, Valid};
         #{format := etf} = Valid -> {ok, Valid#{max_depth => infinity}};
+        %% The other formats have no decoder without a limit.
+        #{max_depth := infinity} -> {error, {bad_option, max_depth, infinity}};
+        #{max_depth := _} = Valid -> {ok, Valid};
         Valid -> {ok, Valid#{max_depth => ?MAX_DEPTH}}
     catch
         throw:{bad_option, _, _} = Bad -> {error, Bad}

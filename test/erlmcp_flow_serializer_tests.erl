@@ -113,6 +113,7 @@ decode_opts_table() ->
      {<<>>, #{unknown => 1}, {error, {bad_option, unknown, 1}}},
      {<<>>, #{max_bytes => 0}, {error, {bad_option, max_bytes, 0}}},
      {<<>>, #{max_depth => -1}, {error, {bad_option, max_depth, -1}}},
+     {<<>>, #{format => json, max_depth => infinity}, {error, {bad_option, max_depth, infinity}}},
      {<<>>, #{safe => 1}, {error, {bad_option, safe, 1}}},
      {<<>>, #{format => xml}, {error, {bad_option, format, xml}}},
      {<<>>, #{keys => atoms}, {error, {bad_option, keys, atoms}}},

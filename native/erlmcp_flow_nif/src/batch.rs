@@ -22,7 +22,8 @@ impl<'a> Source<'a> for Terms<'a> {
             Kind::List => View::List,
             Kind::Tuple(elements) => View::Tuple(elements),
             Kind::Map(size) => View::Map(size),
-            Kind::Other => View::Other,
+            Kind::Identifier => View::Other { short: true },
+            Kind::Other => View::Other { short: false },
         }
     }
 

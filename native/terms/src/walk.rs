@@ -47,6 +47,9 @@ pub enum Kind<'a> {
     List,
     Tuple(&'a [Word<'a>]),
     Map(usize),
+    /// A pid, port or reference.
+    Identifier,
+    /// A big integer, a fun, a bitstring that is no binary.
     Other,
 }
 
@@ -118,6 +121,9 @@ impl<'a> Reader<'a> {
                     _ => Kind::Float(value),
                 }
             }
+            ErlNifTermType::ERL_NIF_TERM_TYPE_PID
+            | ErlNifTermType::ERL_NIF_TERM_TYPE_PORT
+            | ErlNifTermType::ERL_NIF_TERM_TYPE_REFERENCE => Kind::Identifier,
             _ => Kind::Other,
         }
     }

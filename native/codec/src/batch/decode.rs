@@ -15,6 +15,8 @@ const HEAP_BINARY: usize = 64;
 const BINARY_HANDLE: u64 = 12;
 /// What an open container takes in here, in words.
 const OPEN: u64 = 3;
+/// Maps of a shape that are made without preparation.
+const PREPARE_AFTER: u8 = 2;
 
 /// Decodes a whole batch and gives the list of its terms.
 pub fn decode<S: Sink>(input: &[u8], sink: &mut S, limits: &Limits) -> Result<S::Term, Error> {
@@ -62,11 +64,11 @@ struct Open {
     at: usize,
 }
 
-/// Many shapes come once and never again: only from the second map on it pays to
-/// prepare for more of them.
+/// Many shapes come once or twice and never again: only from the third map on it
+/// pays to prepare for more of them.
 enum Use<T> {
-    Never,
-    Once,
+    /// So many maps so far.
+    Few(u8),
     Prepared(T),
     /// The sink has no way to prepare.
     Unprepared,
@@ -198,7 +200,7 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
                 let keys = &self.keys[first..first + shape.len as usize];
                 let made = match &shape.used {
                     Use::Prepared(prepared) => self.sink.shaped(prepared, parts),
-                    Use::Once => match self.sink.shape(keys) {
+                    Use::Few(PREPARE_AFTER..) => match self.sink.shape(keys) {
                         Some(prepared) => {
                             let made = self.sink.shaped(&prepared, parts);
                             shape.used = Use::Prepared(prepared);
@@ -209,8 +211,8 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
                             None
                         }
                     },
-                    Use::Never => {
-                        shape.used = Use::Once;
+                    Use::Few(used) => {
+                        shape.used = Use::Few(used + 1);
                         None
                     }
                     Use::Unprepared => None,
@@ -379,7 +381,7 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
         let words = words_before - self.words_left + 2 * n + 4;
         let id = self.shapes.len() as u64;
         let words = u32::try_from(words).map_err(|_| Error::TooLarge)?;
-        self.shapes.push(Shape { first, len: n as u32, words, used: Use::Never });
+        self.shapes.push(Shape { first, len: n as u32, words, used: Use::Few(0) });
         self.shaped(id, start)
     }
 

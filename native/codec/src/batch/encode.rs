@@ -35,6 +35,10 @@ pub fn encode<'a, S: Source<'a>>(
 
 const NO_HINTS: usize = usize::MAX;
 
+/// The work of a term whose length is not known before it is written: more than is
+/// ever allowed where work is limited.
+const UNBOUNDED: u64 = 1 << 32;
+
 /// A container whose terms are being written.
 enum Open<'a, T> {
     /// They are among the encoder's terms, from `start` to where the next container's
@@ -135,7 +139,10 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
                 self.out.push(FLOAT);
                 self.out.extend_from_slice(&value.to_be_bytes());
             }
-            View::Other => {
+            View::Other { short } => {
+                if !short {
+                    self.spend(UNBOUNDED)?;
+                }
                 let mut external = Vec::new();
                 self.source.external(term, &mut external);
                 self.spend(20 + external.len() as u64)?;

@@ -38,7 +38,11 @@ pub enum View<'a, T> {
     Tuple(&'a [T]),
     /// With the number of pairs.
     Map(usize),
-    Other,
+    /// Carried in external term format, which is short (an identifier) or may be of
+    /// any length (a big integer, a fun and all it holds).
+    Other {
+        short: bool,
+    },
 }
 
 /// Where the encoder reads terms from.

@@ -77,7 +77,7 @@ impl<'a> Source<'a> for &'a Tree {
             Node::List(..) => View::List,
             Node::Tuple(elements) => View::Tuple(elements),
             Node::Map(keys, _) => View::Map(keys.len()),
-            Node::Bits => View::Other,
+            Node::Bits => View::Other { short: false },
         }
     }
 
@@ -248,8 +248,8 @@ fn what_recurs_is_written_once() {
 }
 
 #[test]
-fn shapes_are_prepared_for_from_the_second_map_on() {
-    let bytes = encoded(&[message(1), message(2), message(3)]);
+fn shapes_are_prepared_for_from_the_third_map_on() {
+    let bytes = encoded(&[message(1), message(2), message(3), message(4)]);
     let mut made = Made::default();
     decode(&bytes, &mut made, &LIMITS).unwrap();
     assert_eq!(made.shaped, 4);
@@ -275,6 +275,8 @@ fn work_is_bounded_on_both_sides() {
     for work in [0, 10, 999, 5000] {
         assert_eq!(encode(&&tree, list, work), Err(Busy));
     }
+    let list = tree.add(&Value::List(vec![Value::Bits], None));
+    assert_eq!(encode(&&tree, list, 1_000_000), Err(Busy));
     let bytes = encoded(&many);
     for max_work in [0, 10, 999, 5000] {
         let limits = Limits { max_work, ..LIMITS };
