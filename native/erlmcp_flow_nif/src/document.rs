@@ -48,23 +48,29 @@ pub fn decode<'a, D: Decode + 'static>(
     let limits = Limits { max_bytes, max_depth, keys, budget };
     let repeats = if resolve { Repeats::Resolve } else { Repeats::Trust };
     decoder.with_borrow_mut(|decoder| {
-        let Document { etf, cost } = match decoder.decode(input, &limits, repeats) {
-            Ok(document) => document,
-            Err(Error::Busy) => return atoms::busy().encode(env),
-            Err(error) => return (atoms::error(), reason(env, error)).encode(env),
-        };
-        if scheduler == Scheduler::Normal && input.len() > schedule::TELL_SCHEDULER {
-            // About a nanosecond a byte.
-            let _time_is_up = consume_timeslice(env, schedule::percent(input.len()));
-        }
-        if scheduler == Scheduler::Dirty || cost > schedule::DOCUMENT_BUILD_MAX {
-            return (atoms::etf(), Term::from(NewBinary::from_slice(env, etf))).encode(env);
-        }
-        match env.binary_to_term(etf) {
-            Some((term, _)) => (atoms::ok(), term).encode(env),
-            None => atoms::repeats().encode(env),
-        }
+        let answer = answer(env, decoder.decode(input, &limits, repeats), scheduler);
+        decoder.trim();
+        answer
     })
+}
+
+fn answer<'a>(env: Env<'a>, result: Result<Document<'_>, Error>, scheduler: Scheduler) -> Term<'a> {
+    let Document { etf, cost } = match result {
+        Ok(document) => document,
+        Err(Error::Busy) => return atoms::busy().encode(env),
+        Err(error) => return (atoms::error(), reason(env, error)).encode(env),
+    };
+    if scheduler == Scheduler::Normal && etf.len() > schedule::TELL_SCHEDULER {
+        // About a nanosecond a byte.
+        let _time_is_up = consume_timeslice(env, schedule::percent(etf.len()));
+    }
+    if scheduler == Scheduler::Dirty || cost > schedule::DOCUMENT_BUILD_MAX {
+        return (atoms::etf(), Term::from(NewBinary::from_slice(env, etf))).encode(env);
+    }
+    match env.binary_to_term(etf) {
+        Some((term, _)) => (atoms::ok(), term).encode(env),
+        None => atoms::repeats().encode(env),
+    }
 }
 
 fn reason(env: Env, error: Error) -> Term {
@@ -89,19 +95,25 @@ pub fn encode<'a, S: Sink + 'static>(
     let budget = (scheduler == Scheduler::Normal).then_some(schedule::DOCUMENT_WALK_MAX);
     writer.with_borrow_mut(|writer| {
         writer.begin();
-        let reason = match walk(term, Bounds { max_depth, budget }, writer) {
+        let answer = match walk(term, Bounds { max_depth, budget }, writer) {
             Ok(used) => {
                 if budget.is_some() && used > schedule::TELL_SCHEDULER {
                     let _time_is_up = consume_timeslice(env, schedule::percent(used));
                 }
                 let binary = NewBinary::from_slice(env, writer.finish());
-                return (atoms::ok(), Term::from(binary)).encode(env);
+                (atoms::ok(), Term::from(binary)).encode(env)
             }
-            Err(Stop::Busy) => return atoms::busy().encode(env),
-            Err(Stop::TooDeep) => atoms::too_deep().encode(env),
-            Err(Stop::TooLarge) => atoms::too_large().encode(env),
-            Err(Stop::Unsupported(bad)) => (atoms::unsupported(), bad).encode(env),
+            Err(Stop::Busy) => atoms::busy().encode(env),
+            Err(stop) => {
+                let reason = match stop {
+                    Stop::Unsupported(bad) => (atoms::unsupported(), bad).encode(env),
+                    Stop::TooDeep => atoms::too_deep().encode(env),
+                    _ => atoms::too_large().encode(env),
+                };
+                (atoms::error(), reason).encode(env)
+            }
         };
-        (atoms::error(), reason).encode(env)
+        writer.trim();
+        answer
     })
 }

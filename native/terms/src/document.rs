@@ -69,6 +69,10 @@ pub fn walk<'a, S: Sink>(term: Term<'a>, bounds: Bounds, sink: &mut S) -> Result
     let result = walk.run(term.as_c_arg(), sink);
     walk.maps.end_all();
     walk.stack.clear();
+    // One deep term must not leave its room behind for ever.
+    walk.stack.shrink_to(KEEP);
+    walk.maps.iterators.truncate(KEEP);
+    walk.maps.iterators.shrink_to(KEEP);
     ROOM.set(Room { frames: walk.stack, iterators: std::mem::take(&mut walk.maps.iterators) });
     let used = bounds.budget.unwrap_or(usize::MAX) - walk.left;
     result.map(|()| used).map_err(|fault| match fault {
@@ -80,6 +84,9 @@ pub fn walk<'a, S: Sink>(term: Term<'a>, bounds: Bounds, sink: &mut S) -> Result
         Fault::Unsupported(bad) => Stop::Unsupported(unsafe { Term::new(env, bad) }),
     })
 }
+
+/// Frames that are kept from one walk to the next.
+const KEEP: usize = 1024;
 
 enum Fault {
     Busy,

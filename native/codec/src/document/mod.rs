@@ -80,11 +80,15 @@ pub trait Decode {
         limits: &Limits,
         repeats: Repeats,
     ) -> Result<Document<'_>, Error>;
+
+    /// Gives back what a large document needed: each scheduler thread keeps its
+    /// decoder, and one large document must not stay for ever.
+    fn trim(&mut self);
 }
 
-/// A buffer larger than this is given back after use: each scheduler thread keeps
-/// its buffers, and one large document must not stay for ever.
-pub const KEEP: usize = 256 * 1024;
+/// Bytes, or frames of a stack, that are kept from one document to the next.
+pub(crate) const KEEP: usize = 256 * 1024;
+pub(crate) const KEEP_FRAMES: usize = 1024;
 
 /// `Error` without its offset, which is where the reader stands: results that fit
 /// in registers are measurably faster here.

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::KEEP_FRAMES;
+
 /// Keeps the pairs of the maps that are open, and what is to be cut.
 #[derive(Default)]
 pub struct Pairs {
@@ -16,6 +18,13 @@ impl Pairs {
     pub fn clear(&mut self) {
         self.starts.clear();
         self.cuts.clear();
+    }
+
+    /// Keeps no more memory than a small document needs.
+    pub fn trim(&mut self) {
+        self.clear();
+        self.starts.shrink_to(KEEP_FRAMES);
+        self.cuts.shrink_to(KEEP_FRAMES);
     }
 
     /// A map opens; `close` wants the mark back.

@@ -12,6 +12,8 @@ pub trait Sink {
     fn begin(&mut self);
     /// What the one document told since `begin` is.
     fn finish(&mut self) -> &[u8];
+    /// Gives back what a large document needed, as `Decode::trim`.
+    fn trim(&mut self);
 
     fn null(&mut self);
     fn bool(&mut self, value: bool);

@@ -3,7 +3,7 @@
 use super::text;
 use crate::document::repeats::Pairs;
 use crate::document::{
-    etf, Budget, Cost, Decode, Document, Error, Fault, Keys, Limits, Repeats, KEEP,
+    etf, Budget, Cost, Decode, Document, Error, Fault, Keys, Limits, Repeats, KEEP, KEEP_FRAMES,
 };
 
 /// Reads documents one after the other into a buffer that is used again.
@@ -39,7 +39,6 @@ impl Decode for Decoder {
         }
         let mut out = std::mem::take(&mut self.out);
         out.clear();
-        out.shrink_to(KEEP);
         // No value takes more than three times its text (`[]` in an array takes
         // six bytes for three); large documents seldom do, so they grow instead.
         let room = if input.len() < KEEP { input.len() * 3 } else { input.len() / 8 * 9 };
@@ -73,6 +72,14 @@ impl Decode for Decoder {
                 Ok(Document { etf: &self.out, cost: cost.used() })
             }
         }
+    }
+
+    fn trim(&mut self) {
+        self.out.clear();
+        self.out.shrink_to(KEEP);
+        self.stack.clear();
+        self.stack.shrink_to(KEEP_FRAMES);
+        self.pairs.trim();
     }
 }
 

@@ -6,7 +6,7 @@
 use super::format::*;
 use crate::document::repeats::Pairs;
 use crate::document::{
-    etf, Budget, Cost, Decode, Document, Error, Fault, Keys, Limits, Repeats, KEEP,
+    etf, Budget, Cost, Decode, Document, Error, Fault, Keys, Limits, Repeats, KEEP, KEEP_FRAMES,
 };
 
 /// Reads documents one after the other into a buffer that is used again.
@@ -50,7 +50,6 @@ impl Decode for Decoder {
             return Err(Error::TooLarge);
         }
         self.out.clear();
-        self.out.shrink_to(KEEP);
         // A value takes up to six times its bytes (an empty array in an array
         // does), most take little more.
         if self.out.try_reserve(input.len() / 4 * 5 + 64).is_err() {
@@ -83,6 +82,14 @@ impl Decode for Decoder {
                 Ok(Document { etf: &self.out, cost: cost.used() })
             }
         }
+    }
+
+    fn trim(&mut self) {
+        self.out.clear();
+        self.out.shrink_to(KEEP);
+        self.stack.clear();
+        self.stack.shrink_to(KEEP_FRAMES);
+        self.pairs.trim();
     }
 }
 

@@ -34,6 +34,10 @@ impl Sink for Writer {
 
     fn begin(&mut self) {
         self.out.clear();
+    }
+
+    fn trim(&mut self) {
+        self.out.clear();
         self.out.shrink_to(KEEP);
     }
 
