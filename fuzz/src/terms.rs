@@ -128,7 +128,7 @@ impl<'a> Source<'a> for &'a Terms {
             Node::List(..) => View::List,
             Node::Tuple(elements) => View::Tuple(elements),
             Node::Map(keys, _) => View::Map(keys.len()),
-            Node::External(_) => View::Other,
+            Node::External(bytes) => View::Other { short: bytes.len() < 64 },
         }
     }
 
