@@ -24,7 +24,7 @@
 %% <dt>`max_bytes' (64 MiB)</dt>
 %% <dd>The largest uncompressed size: what is larger is neither compressed nor
 %% decompressed. An input that claims or unfolds to more is refused without the
-%% memory for it being taken.</dd>
+%% memory for it being taken. In a batch it holds for the sum.</dd>
 %% </dl>
 %%
 %% With the native switch off (`{native, #{compressor => false}}') zlib runs on
@@ -78,12 +78,10 @@
 %% more starts anew on a dirty scheduler.
 -define(NORMAL_OUT, 131072).
 
-%% A batch of fewer bytes than this is faster done alone than shared with
-%% other threads: about a millisecond of work.
--define(PARALLEL_COMPRESS, 65536).
--define(PARALLEL_DECOMPRESS, 131072).
+%% A batch to decompress of fewer bytes than this (some 3 milliseconds) gains
+%% nothing from a second core; measured on two cores that others used as well.
+-define(PARALLEL_DECOMPRESS, 524288).
 
-%% @equiv compress_if_needed(Message, Threshold)
 %% @doc As {@link compress_if_needed/2} with the configured
 %% `compression_threshold'.
 -spec compress_if_needed(Message :: term()) -> tagged().
@@ -198,7 +196,7 @@ decompress(Binary, Opts) ->
 %% @doc Compresses each binary of a list; the results have the same order. Larger
 %% batches are shared among the machine's cores. The first binary that fails (in
 %% order of the list) is told by its position, counted from 1, and then there is
-%% no result.
+%% no result. `max_bytes' holds for all of them together.
 -spec compress_batch([binary()], opts()) ->
     {ok, [binary()]} | {error, {Position :: pos_integer(), error_reason()}}
     | {error, {bad_option, term(), term()}}.
@@ -210,7 +208,8 @@ compress_batch(Binaries, Opts) ->
     end.
 
 %% @doc Decompresses each binary of a list, as {@link compress_batch/2}. `max_bytes'
-%% holds for each of them.
+%% holds for the results together; with a larger batch that exceeds it, the
+%% position is that of one which found no more room.
 -spec decompress_batch([binary()], opts()) ->
     {ok, [binary()]} | {error, {Position :: pos_integer(), error_reason()}}
     | {error, {bad_option, term(), term()}}.
@@ -236,15 +235,22 @@ pack(Binary, #{compression_algorithm := Algorithm, level := Level}, Limit) ->
             erlmcp_flow_compressor_erl:compress(Algorithm, Binary, Level, Limit)
     end.
 
-%% Up to these sizes a call takes at most about 100 microseconds, and so runs on
-%% a normal scheduler, where a dirty one would add 5 to 13 (doc/notes-compress.md).
+%% Up to these sizes a call takes at most about 100 microseconds (400 for input made
+%% to be slow), and so runs on a normal scheduler, where a dirty one would add 5
+%% to 13 (doc/notes-compress.md).
 normal_bytes(lz4, _Level) -> 65536;
 normal_bytes(zlib, default) -> 16384;
 normal_bytes(zlib, Level) when Level =< 6 -> 8192;
 normal_bytes(zlib, Level) when Level =< 9 -> 4096;
 normal_bytes(zstd, default) -> 32768;
 normal_bytes(zstd, Level) when Level =< 3 -> 32768;
+normal_bytes(zstd, Level) when Level =< 9 -> 4096;
 normal_bytes(_Algorithm, _Level) -> 0.
+
+%% A batch of more bytes than this, about a millisecond of work, is shared.
+parallel_bytes(zlib) -> 131072;
+parallel_bytes(zstd) -> 524288;
+parallel_bytes(lz4) -> 2097152.
 
 max_out(unlimited) -> 1 bsl 63;
 max_out(Limit) -> Limit.
@@ -269,14 +275,19 @@ unpack(Format, Binary, Max) ->
 pack_batch(Binaries, Bytes, #{compression_algorithm := Algorithm, level := Level,
                               max_bytes := Max} = Opts) ->
     Native = erlmcp_flow_native:enabled(compressor),
-    Fit = lists:all(fun(B) -> byte_size(B) =< Max end, Binaries),
     Normal = normal_bytes(Algorithm, Level),
     if
-        Native, Fit, Bytes > Normal ->
+        Native, Bytes =< Max, Bytes > Normal ->
             erlmcp_flow_nif:compress_batch(
-                Algorithm, Binaries, Level, Bytes > ?PARALLEL_COMPRESS);
+                Algorithm, Binaries, Level, Bytes > parallel_bytes(Algorithm));
         true ->
-            each(Binaries, fun(B) -> pack(B, Opts, unlimited) end)
+            %% Also to find which binary exceeds the limit.
+            each(Binaries, Max, fun(Binary, Left) ->
+                case pack(Binary, Opts#{max_bytes := Left}, unlimited) of
+                    {ok, Packed} -> {ok, Packed, Left - byte_size(Binary)};
+                    {error, _} = Error -> Error
+                end
+            end)
     end.
 
 unpack_batch(Format, Binaries, Bytes, Max) ->
@@ -285,18 +296,23 @@ unpack_batch(Format, Binaries, Bytes, Max) ->
             erlmcp_flow_nif:decompress_batch(
                 Format, Binaries, Max, Bytes > ?PARALLEL_DECOMPRESS);
         _ ->
-            each(Binaries, fun(B) -> unpack(Format, B, Max) end)
+            each(Binaries, Max, fun(Binary, Left) ->
+                case unpack(Format, Binary, Left) of
+                    {ok, Content} -> {ok, Content, Left - byte_size(Content)};
+                    {error, _} = Error -> Error
+                end
+            end)
     end.
 
-each(Binaries, Fun) ->
-    each(Binaries, Fun, 1, []).
+each(Binaries, Left, Fun) ->
+    each(Binaries, Left, Fun, 1, []).
 
-each([Binary | Rest], Fun, Position, Done) ->
-    case Fun(Binary) of
-        {ok, Result} -> each(Rest, Fun, Position + 1, [Result | Done]);
+each([Binary | Rest], Left, Fun, Position, Done) ->
+    case Fun(Binary, Left) of
+        {ok, Result, StillLeft} -> each(Rest, StillLeft, Fun, Position + 1, [Result | Done]);
         {error, Reason} -> {error, {Position, Reason}}
     end;
-each([], _Fun, _Position, Done) ->
+each([], _Left, _Fun, _Position, Done) ->
     {ok, lists:reverse(Done)}.
 
 total(Binaries, Args) ->

@@ -16,13 +16,6 @@ case $seconds in
 esac
 [ $# -gt 0 ] && shift
 
-# cargo-fuzz needs flags that stable compilers give only when asked like this.
-export RUSTC_BOOTSTRAP=1
-# The C libraries inside (libdeflate, zstd) are checked too; -O1, since a faster
-# build is worth more here than faster runs.
-export CFLAGS="-fsanitize=address -fno-omit-frame-pointer -O1 ${CFLAGS:-}"
-export ASAN_OPTIONS="detect_odr_violation=0:allocator_may_return_null=1:${ASAN_OPTIONS:-}"
-
 fail() { printf 'fuzz: %s\n' "$@" >&2; exit 1; }
 command -v cargo >/dev/null 2>&1 || fail "cargo is not on the PATH."
 command -v "${CXX:-c++}" >/dev/null 2>&1 || fail \
@@ -32,6 +25,13 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
   echo "fuzz: installing cargo-fuzz" >&2
   cargo install --quiet --locked cargo-fuzz || fail "cargo could not install cargo-fuzz."
 fi
+
+# cargo-fuzz needs flags that stable compilers give only when asked like this.
+export RUSTC_BOOTSTRAP=1
+# The C libraries inside (libdeflate, zstd) are checked too; -O1, since a faster
+# build is worth more here than faster runs.
+export CFLAGS="-fsanitize=address -fno-omit-frame-pointer -O1 ${CFLAGS:-}"
+export ASAN_OPTIONS="detect_odr_violation=0:allocator_may_return_null=1:${ASAN_OPTIONS:-}"
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -52,7 +52,7 @@ run() {
     return 1
   fi
   status=0
-  # Half a second for one input is far beyond what any takes, even here; 512 MB
+  # Five seconds for one input are far beyond what any takes, even here; 512 MB
   # hold the largest result asked for many times.
   "$bin/$name" "corpus/$name" -artifact_prefix="artifacts/$name/" \
     -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -malloc_limit_mb=512 \

@@ -1,7 +1,12 @@
 //! What the fuzz targets share: each makes its own seeds, when run.sh asks for
 //! them with `FUZZ_SEEDS=DIRECTORY`, from the messages in bench/data.
 
+pub mod document;
+pub mod terms;
+
 use std::path::{Path, PathBuf};
+
+use codec::document::{Decode, Repeats};
 
 /// Called by a target before it starts to fuzz. With `FUZZ_SEEDS` set it writes
 /// the seeds there and ends the program.
@@ -30,6 +35,18 @@ pub fn messages() -> Vec<Vec<u8>> {
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(<[u8]>::to_vec)
+        .collect()
+}
+
+/// The messages in external term format.
+pub fn documents() -> Vec<Vec<u8>> {
+    let mut decoder = codec::json::Decoder::default();
+    messages()
+        .iter()
+        .filter_map(|text| {
+            let document = decoder.decode(text, &document::GENEROUS, Repeats::Resolve).ok()?;
+            Some(document.etf.to_vec())
+        })
         .collect()
 }
 

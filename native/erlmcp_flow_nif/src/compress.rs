@@ -174,7 +174,17 @@ fn decompress_batch<'a>(
     parallel: bool,
 ) -> NifResult<Term<'a>> {
     let format = algorithm_or_detect(name)?;
-    let work = |input: &[u8]| unpack(format, input, max_bytes);
+    // The limit is one for the whole batch: many small bombs are a large one.
+    let total = AtomicUsize::new(0);
+    let work = |input: &[u8]| {
+        let left = max_bytes.saturating_sub(total.load(Ordering::Relaxed));
+        let result = unpack(format, input, left)?;
+        let len = result.0.len();
+        if total.fetch_add(len, Ordering::Relaxed).saturating_add(len) > max_bytes {
+            return Err(Error::TooLarge);
+        }
+        Ok(result)
+    };
     Ok(answer_batch(env, each(&inputs, parallel, work)))
 }
 

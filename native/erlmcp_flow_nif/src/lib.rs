@@ -3,7 +3,12 @@
 #![deny(unsafe_code)]
 
 mod atoms;
+mod batch;
 mod compress;
+mod document;
+mod etf;
+mod json;
+mod msgpack;
 mod schedule;
 
 /// The library's version, so that Erlang code can tell which build it runs on.

@@ -1,1 +1,4 @@
 //! Owned Erlang terms outside a process.
+
+pub mod document;
+pub mod walk;

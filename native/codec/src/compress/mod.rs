@@ -11,6 +11,8 @@ pub mod zlib;
 pub mod zstd;
 
 mod output;
+#[cfg(test)]
+mod tests;
 
 pub use output::Output;
 
