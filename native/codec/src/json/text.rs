@@ -1,7 +1,10 @@
 //! Strings: the scan for what ends plain text, and escapes.
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+use wide::u8x16;
+
+/// Bytes looked at together. Most names and many texts end within one block, and
+/// a loop whose length the processor cannot foresee costs more than the work in it.
+const BLOCK: usize = 16;
 
 /// Appends the plain text at the start of `bytes` (up to a quote, a backslash, a
 /// control character or the end). Returns its length, and whether there may be
@@ -9,37 +12,38 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 #[inline(always)]
 pub fn copy_plain(out: &mut Vec<u8>, bytes: &[u8]) -> (usize, bool) {
     let mut at = 0;
-    let mut seen = 0u64;
+    let mut seen = u8x16::splat(0);
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
-        // Two words at once: most names and many texts end within them, and a
-        // loop whose length the processor cannot foresee costs more than the work.
-        let (low, high) = match rest.first_chunk::<16>() {
-            Some(chunk) => halves(*chunk),
-            None => (partial(rest), partial(rest.get(8..).unwrap_or_default())),
+        let block = match rest.first_chunk::<BLOCK>() {
+            Some(block) => u8x16::new(*block),
+            None => u8x16::new(padded(rest)),
         };
-        seen |= low | high;
-        out.extend_from_slice(&join(low, high));
-        let (first, second) = (special(low), special(high));
-        if first | second != 0 {
-            let bits =
-                if first != 0 { first.trailing_zeros() } else { 64 + second.trailing_zeros() };
-            let plain = bits as usize / 8;
-            out.truncate(out.len() - 16 + plain);
-            return (at + plain, seen & HIGH != 0);
+        seen |= block;
+        out.extend_from_slice(&block.to_array());
+        let special = special(block);
+        if special != 0 {
+            let plain = special.trailing_zeros() as usize;
+            out.truncate(out.len() - BLOCK + plain);
+            return (at + plain, seen.to_bitmask() != 0);
         }
-        at += 16;
+        at += BLOCK;
     }
 }
 
+/// A bit for each byte that ends plain text: quote, backslash, control.
 #[inline(always)]
-fn halves(bytes: [u8; 16]) -> (u64, u64) {
-    let n = u128::from_le_bytes(bytes);
-    (n as u64, (n >> 64) as u64)
+fn special(block: u8x16) -> u32 {
+    let quote = block.simd_eq(u8x16::splat(b'"'));
+    let slash = block.simd_eq(u8x16::splat(b'\\'));
+    let control = block.min(u8x16::splat(0x1f)).simd_eq(block);
+    (quote | slash | control).to_bitmask()
 }
 
+/// A block of fewer bytes, with zeros behind them, which end plain text.
 #[inline(always)]
-fn join(low: u64, high: u64) -> [u8; 16] {
+fn padded(bytes: &[u8]) -> [u8; BLOCK] {
+    let (low, high) = (word(bytes), word(bytes.get(8..).unwrap_or_default()));
     (u128::from(low) | u128::from(high) << 64).to_le_bytes()
 }
 
@@ -120,7 +124,7 @@ pub fn quoted(out: &mut Vec<u8>, text: &[u8]) -> bool {
 
 /// The first eight bytes in a word, with zeros behind them where there are fewer.
 #[inline(always)]
-fn partial(bytes: &[u8]) -> u64 {
+fn word(bytes: &[u8]) -> u64 {
     if let Some(all) = bytes.first_chunk::<8>() {
         return u64::from_le_bytes(*all);
     }
@@ -135,19 +139,6 @@ fn partial(bytes: &[u8]) -> u64 {
         [a] => u64::from(a),
         _ => 0,
     }
-}
-
-/// The high bit of each byte that ends plain text: quote, backslash, control.
-/// Bits above the lowest may be wrong, the lowest never is.
-#[inline]
-fn special(v: u64) -> u64 {
-    // `(x - 1) & !x` has a byte's high bit set where that byte of `x` is zero.
-    let quote = v ^ (ONES * b'"' as u64);
-    let slash = v ^ (ONES * b'\\' as u64);
-    ((quote.wrapping_sub(ONES) & !quote)
-        | (slash.wrapping_sub(ONES) & !slash)
-        | (v.wrapping_sub(ONES * 0x20) & !v))
-        & HIGH
 }
 
 fn escape(out: &mut Vec<u8>, special: u8) {
