@@ -13,4 +13,7 @@ start_link() ->
 init([]) ->
     %% A default instance that keeps failing must not take the others along
     %% more often than this: 10 restarts in 10 seconds.
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, []}}.
+    Children = [
+        erlmcp_flow_batch_processor:child_spec(#{name => erlmcp_flow_batch_processor})
+    ],
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, Children}}.

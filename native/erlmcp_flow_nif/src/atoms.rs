@@ -2,4 +2,20 @@
 rustler::atoms! {
     ok,
     error,
+    // outbox
+    empty,
+    erlmcp_flow_batch,
+    erlmcp_flow_lane,
+    erlmcp_flow_wake,
+    in_hand,
+    infinity,
+    more,
+    no_sink,
+    noproc,
+    not_running,
+    overloaded,
+    remote,
+    stuck,
+    undelivered,
+    unknown,
 }

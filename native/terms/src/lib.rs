@@ -1,1 +1,4 @@
 //! Owned Erlang terms outside a process.
+
+pub mod parcel;
+pub mod word;
