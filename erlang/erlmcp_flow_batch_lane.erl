@@ -129,7 +129,7 @@ run(#state{owed = [_ | _] = Owed} = State) ->
 run(#state{buffer = Buffer, lane = Lane} = State) ->
     case erlmcp_flow_batch_buffer:poll(Buffer, Lane, 0) of
         %% Not a loop: calls have to be served in between.
-        more -> {noreply, State, 0};
+        more -> erlang:yield(), {noreply, State, 0};
         in_hand -> {noreply, deliver(State), 0};
         stuck -> {noreply, State, ?STUCK};
         Timeout -> {noreply, State, Timeout}

@@ -1,9 +1,10 @@
 //! The batch buffer: `native/outbox` over Erlang terms (`terms::parcel`).
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
-use outbox::{Due, LaneId, Limits, Outbox, Outcome, Refused, Wake};
+use outbox::{Due, LaneId, Limits, Outbox, Outcome, Refused, To, Wake};
 use parking_lot::{Mutex, RwLock};
 use rustler::{Atom, Encoder, Env, ListIterator, LocalPid, Resource, ResourceArc, Term};
 use terms::parcel::{Parcel, Part};
@@ -38,6 +39,8 @@ pub struct Instance {
     undelivered: Mutex<Undelivered>,
     spare: Mutex<Vec<Parcel>>,
     epoch: Instant,
+    /// Polls since the last full batch.
+    quiet: AtomicU32,
 }
 
 /// The process that calls the callback, and how many messages it has.
@@ -105,25 +108,43 @@ impl Instance {
         }
     }
 
-    fn push(&self, env: Env, lane: LaneId, dest: Term, messages: &[Term]) -> Atom {
+    #[inline]
+    fn push(&self, env: Env, lane: LaneId, dest: Term, message: Term) -> Atom {
         if lane == SINK && !self.sink {
             return atoms::no_sink();
         }
         let pushed = self.outbox.push(
-            hash(dest, lane),
-            lane,
+            to(dest, lane),
+            || self.now(),
+            |pack| pack.0.is_for(dest),
+            || Pack(self.parcel(dest)),
+            |pack| pack.0.push(message),
+        );
+        self.pushed(env, pushed)
+    }
+
+    fn push_many(&self, env: Env, lane: LaneId, dest: Term, messages: &[Term]) -> Atom {
+        if lane == SINK && !self.sink {
+            return atoms::no_sink();
+        }
+        let pushed = self.outbox.push_many(
+            to(dest, lane),
             messages.len(),
             || self.now(),
             |pack| pack.0.is_for(dest),
             || Pack(self.parcel(dest)),
             |pack, i| pack.0.push(messages[i]),
         );
+        self.pushed(env, pushed)
+    }
+
+    #[inline]
+    fn pushed(&self, env: Env, pushed: Result<Wake, Refused>) -> Atom {
         match pushed {
+            Ok(None) => rustler::types::atom::ok(),
             Ok(wake) => {
-                if wake.is_some() {
-                    self.wake(env, wake);
-                    let _ = rustler::schedule::consume_timeslice(env, 1);
-                }
+                self.wake(env, wake);
+                let _ = rustler::schedule::consume_timeslice(env, 1);
                 rustler::types::atom::ok()
             }
             Err(Refused::Overloaded) => atoms::overloaded(),
@@ -187,14 +208,15 @@ impl Instance {
     }
 }
 
-fn hash(dest: Term, lane: LaneId) -> u64 {
+fn to(dest: Term, lane: LaneId) -> To {
     let word = match lane {
         // Immediates.
         LOCAL | SINK => terms::word::of(dest) as u64,
         _ => dest.hash_internal(u64::from(lane)),
     };
     let mixed = word.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed ^ (mixed >> 29)
+    let hash = mixed ^ (mixed >> 29);
+    To { hash, lane }
 }
 
 fn limits(size: usize, timeout_ms: u64, max_pending: u64) -> Limits {
@@ -225,6 +247,7 @@ fn outbox_new(
         undelivered: Mutex::default(),
         spare: Mutex::default(),
         epoch: Instant::now(),
+        quiet: AtomicU32::new(u32::MAX / 2),
     });
     let mut names = vec![env.pid().encode(env)];
     if name != rustler::types::atom::undefined() {
@@ -237,7 +260,7 @@ fn outbox_new(
 
 /// Is the destination one of the local lane?
 fn is_local(dest: Term) -> bool {
-    dest.is_atom() || dest.decode::<LocalPid>().is_ok()
+    dest.decode::<LocalPid>().is_ok() || dest.is_atom()
 }
 
 /// The destination `[]` is the sink.
@@ -250,12 +273,12 @@ fn outbox_push(env: Env, name: Term, dest: Term, message: Term) -> Atom {
     } else {
         return atoms::remote();
     };
-    registry::with(name, |i| i.push(env, lane, dest, &[message])).unwrap_or(atoms::not_running())
+    registry::with(name, |i| i.push(env, lane, dest, message)).unwrap_or(atoms::not_running())
 }
 
 #[rustler::nif]
 fn outbox_push_node(env: Env, name: Term, node: Atom, dest: Term, message: Term) -> Atom {
-    registry::with(name, |i| i.push(env, i.node_lane(env, node), dest, &[message]))
+    registry::with(name, |i| i.push(env, i.node_lane(env, node), dest, message))
         .unwrap_or(atoms::not_running())
 }
 
@@ -269,7 +292,7 @@ fn push_many(env: Env, name: Term, node: Atom, dest: Term, list: ListIterator) -
         } else {
             i.node_lane(env, node)
         };
-        i.push(env, lane, dest, &messages)
+        i.push_many(env, lane, dest, &messages)
     })
     .unwrap_or(atoms::not_running())
 }
@@ -348,11 +371,22 @@ fn outbox_poll<'a>(env: Env<'a>, name: Term<'a>, lane: LaneId, until: u64) -> Te
 }
 
 impl Instance {
+    /// Under load the drainer looks a few times more before it rests: waking it for
+    /// every batch would cost the senders more than that.
+    fn lingers(&self, messages: usize) -> bool {
+        if messages >= self.outbox.limits().batch_size {
+            self.quiet.store(0, Ordering::Relaxed);
+            true
+        } else {
+            self.quiet.fetch_add(1, Ordering::Relaxed) < schedule::OUTBOX_LINGER
+        }
+    }
+
     fn poll<'a>(&self, env: Env<'a>, lane: LaneId, until: u64) -> Term<'a> {
         let until = until.max(self.now());
         let due = self.outbox.collect(lane, until, schedule::OUTBOX_POLL_BATCHES);
+        let mut messages = 0;
         if lane == LOCAL && self.direct {
-            let mut messages = 0;
             for _ in 0..schedule::OUTBOX_POLL_BATCHES {
                 if messages > schedule::OUTBOX_POLL_MESSAGES {
                     break;
@@ -366,9 +400,10 @@ impl Instance {
                     return answer.to_term(env);
                 }
             }
-            let _ = rustler::schedule::consume_timeslice(env, 5);
+            let percent = (messages / 400).min(100) as i32;
+            let _ = percent > 0 && rustler::schedule::consume_timeslice(env, percent);
         }
-        if due == Due::Now {
+        if due == Due::Now || self.lingers(messages) {
             return atoms::more().to_term(env);
         }
         match self.outbox.rest(lane) {

@@ -19,3 +19,7 @@ pub const OUTBOX_SPARE_PARCELS: usize = 256;
 /// With more messages than this inside, an instance that ends is freed by a thread
 /// (about 100 ns a message).
 pub const OUTBOX_DROP_HERE: u64 = 1_000;
+
+/// Polls without a full batch before the drainer rests (each about a microsecond,
+/// and other processes run in between): a batch fills in some tens of microseconds.
+pub const OUTBOX_LINGER: u32 = 40;

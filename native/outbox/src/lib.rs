@@ -64,6 +64,13 @@ pub enum Refused {
 /// Which lane's drainer has to be told that there is work; `None`: it knows.
 pub type Wake = Option<LaneId>;
 
+/// A destination: a hash of it, and the lane it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct To {
+    pub hash: u64,
+    pub lane: LaneId,
+}
+
 /// Where an open batch lives, so that its deadline finds it again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
@@ -141,64 +148,92 @@ impl<B: Batch> Outbox<B> {
         &self.shards[(hash >> 40) as usize % SHARDS].0
     }
 
-    /// Adds `n` messages for one destination: all of them, or none.
+    /// Adds one message for one destination.
     ///
     /// `hash` and `same` find the destination's open batch, `make` starts one, and
-    /// `put(batch, i)` adds message `i`; all run under the shard's lock. `now` is
-    /// asked once a batch. Returns the lane to wake.
+    /// `put` adds the message; all run under the shard's lock. `now` is asked once
+    /// a batch. Returns the lane to wake.
+    #[inline]
     pub fn push(
         &self,
-        hash: u64,
-        lane: LaneId,
+        to: To,
+        now: impl Fn() -> u64,
+        same: impl Fn(&B) -> bool,
+        make: impl Fn() -> B,
+        put: impl FnOnce(&mut B),
+    ) -> Result<Wake, Refused> {
+        self.reserve(1)?;
+        let mut shard = self.shard(to.hash).lock();
+        if shard.closed {
+            self.pending.0.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Closed);
+        }
+        shard.accepted += 1;
+        self.add(&mut shard, to, &now, &same, &make, put)
+    }
+
+    /// Adds `n` messages for one destination: all of them, or none. `put(batch, i)`
+    /// adds message `i`.
+    pub fn push_many(
+        &self,
+        to: To,
         n: usize,
         now: impl Fn() -> u64,
         same: impl Fn(&B) -> bool,
         make: impl Fn() -> B,
-        mut put: impl FnMut(&mut B, usize),
+        put: impl Fn(&mut B, usize),
     ) -> Result<Wake, Refused> {
         self.reserve(n as u64)?;
-        let size = self.limits.batch_size;
-        let mut wake = None;
-        let mut i = 0;
-        let mut shard = self.shard(hash).lock();
+        let mut shard = self.shard(to.hash).lock();
         if shard.closed {
-            drop(shard);
             self.pending.0.fetch_sub(n as u64, Ordering::Relaxed);
             return Err(Refused::Closed);
         }
-        while i < n {
-            let found = shard.open.find_entry(hash, |o| o.hash == hash && same(&o.batch));
-            match found {
-                Ok(mut entry) => {
-                    let batch = &mut entry.get_mut().batch;
-                    while i < n && batch.len() < size {
-                        put(batch, i);
-                        i += 1;
-                    }
-                    if batch.len() >= size {
-                        let (open, _) = entry.remove();
-                        wake = self.ready(open).or(wake);
-                    }
+        shard.accepted += n as u64;
+        let mut wake = None;
+        for i in 0..n {
+            let put = |batch: &mut B| put(batch, i);
+            wake = self.add(&mut shard, to, &now, &same, &make, put)?.or(wake);
+        }
+        Ok(wake)
+    }
+
+    #[inline]
+    fn add(
+        &self,
+        shard: &mut Shard<B>,
+        to: To,
+        now: &impl Fn() -> u64,
+        same: &impl Fn(&B) -> bool,
+        make: &impl Fn() -> B,
+        put: impl FnOnce(&mut B),
+    ) -> Result<Wake, Refused> {
+        let To { hash, lane } = to;
+        let size = self.limits.batch_size;
+        let found = shard.open.find_entry(hash, |o| o.hash == hash && same(&o.batch));
+        match found {
+            Ok(mut entry) => {
+                let batch = &mut entry.get_mut().batch;
+                put(batch);
+                if batch.len() < size {
+                    return Ok(None);
                 }
-                Err(_) => {
-                    let mut batch = make();
-                    while i < n && batch.len() < size {
-                        put(&mut batch, i);
-                        i += 1;
-                    }
-                    let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                    let open = Open { hash, id, lane, batch };
-                    if open.batch.len() >= size {
-                        wake = self.ready(open).or(wake);
-                    } else {
-                        shard.open.insert_unique(hash, open, |o| o.hash);
-                        wake = self.started(lane, Place { hash, id }, now()).or(wake);
-                    }
+                let (open, _) = entry.remove();
+                Ok(self.ready(open))
+            }
+            Err(_) => {
+                let mut batch = make();
+                put(&mut batch);
+                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+                let full = batch.len() >= size;
+                let open = Open { hash, id, lane, batch };
+                if full {
+                    return Ok(self.ready(open));
                 }
+                shard.open.insert_unique(hash, open, |o| o.hash);
+                Ok(self.started(lane, Place { hash, id }, now()))
             }
         }
-        shard.accepted += n as u64;
-        Ok(wake)
     }
 
     /// A batch was filled (under its shard's lock).
