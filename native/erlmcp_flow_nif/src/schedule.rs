@@ -22,4 +22,4 @@ pub const OUTBOX_DROP_HERE: u64 = 1_000;
 
 /// Polls without a full batch before the drainer rests (each about a microsecond,
 /// and other processes run in between): a batch fills in some tens of microseconds.
-pub const OUTBOX_LINGER: u32 = 40;
+pub const OUTBOX_LINGER: u32 = 20;
