@@ -6,7 +6,7 @@
 
 -export([push/4, ack/2, stats/1, lanes/1, horizon/1]).
 -export([attach/2, attach_keeper/1, attach_undelivered/1, poll/3, collect/3, mark/2,
-         take/2, done/4, keep/2, give_up/3, still/2, hand/3, settle/2]).
+         take/2, done/4, keep/2, give_up/3, still/2, hand/3, settle/3]).
 
 -define(NIF, erlmcp_flow_nif).
 -define(TWIN, erlmcp_flow_batch_buffer_erl).
@@ -68,7 +68,7 @@ stats(Ref) ->
             {error, not_running};
         _ ->
             Keys = [accepted, delivered, undelivered, overloaded, batches, retries,
-                    pending, unacked],
+                    pending, unacked, callback_crashes],
             maps:from_list(lists:zip(Keys, Counts))
     end.
 
@@ -143,6 +143,6 @@ still({twin, Ref}, Ids) -> ?TWIN:call(Ref, {still, Ids}).
 hand({native, Ref}, N, What) -> ?NIF:outbox_hand(Ref, N, What);
 hand({twin, Ref}, N, What) -> ?TWIN:call(Ref, {hand, N, What}).
 
--spec settle(tuple(), non_neg_integer()) -> ok | not_running.
-settle({native, Ref}, N) -> ?NIF:outbox_settle_undelivered(Ref, N);
-settle({twin, Ref}, N) -> ?TWIN:call(Ref, {settle, self(), N}).
+-spec settle(tuple(), non_neg_integer(), non_neg_integer()) -> ok | not_running.
+settle({native, Ref}, N, Crashes) -> ?NIF:outbox_settle_undelivered(Ref, N, Crashes);
+settle({twin, Ref}, N, Crashes) -> ?TWIN:call(Ref, {settle, self(), N, Crashes}).

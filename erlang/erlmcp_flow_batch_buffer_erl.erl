@@ -34,7 +34,7 @@
     unacked = #{} :: #{pos_integer() => {pos_integer(), term(), [term()]}},
     next_id = 1 :: pos_integer(),
     counts = #{accepted => 0, delivered => 0, undelivered => 0, overloaded => 0,
-               batches => 0, retries => 0, pending => 0} :: #{atom() => non_neg_integer()}
+               batches => 0, retries => 0, pending => 0, crashes => 0} :: #{atom() => non_neg_integer()}
 }).
 
 -define(LOCAL, 0).
@@ -192,9 +192,10 @@ handle_call({hand, N, What}, _, State) ->
         {ok, State1} -> {reply, ok, State1};
         stuck -> {reply, stuck, State}
     end;
-handle_call({settle, Pid, N}, _, #state{helper = Pid, helper_has = Has} = State) ->
-    {reply, ok, settle(0, N, State#state{helper_has = max(0, Has - N)})};
-handle_call({settle, _, _}, _, State) ->
+handle_call({settle, Pid, N, Crashes}, _, #state{helper = Pid, helper_has = Has} = State) ->
+    State1 = count(#{crashes => Crashes}, State#state{helper_has = max(0, Has - N)}),
+    {reply, ok, settle(0, N, State1)};
+handle_call({settle, _, _, _}, _, State) ->
     {reply, ok, State};
 handle_call(lanes, _, #state{lanes = Lanes, nodes = Nodes} = State) ->
     Names = maps:from_list([{Id, Node} || {Node, Id} <- maps:to_list(Nodes)]),
@@ -203,7 +204,7 @@ handle_call(lanes, _, #state{lanes = Lanes, nodes = Nodes} = State) ->
 handle_call(stats, _, #state{counts = C, unacked = Unacked} = State) ->
     Keys = [accepted, delivered, undelivered, overloaded, batches, retries, pending],
     Open = lists:sum([length(Messages) || {_, _, Messages} <- maps:values(Unacked)]),
-    {reply, [maps:get(K, C) || K <- Keys] ++ [Open], State}.
+    {reply, [maps:get(K, C) || K <- Keys] ++ [Open, maps:get(crashes, C)], State}.
 
 %%% Batches
 
@@ -326,4 +327,7 @@ lane(Id, #state{lanes = Lanes}) -> map_get(Id, Lanes).
 put_lane(Id, Lane, #state{lanes = Lanes} = State) ->
     State#state{lanes = Lanes#{Id := Lane}}.
 
-now_us() -> erlang:monotonic_time(microsecond).
+%% Positive: zero stands for "now" in a poll.
+now_us() ->
+    Native = erlang:monotonic_time() - erlang:system_info(start_time),
+    erlang:convert_time_unit(Native, native, microsecond).

@@ -10,8 +10,7 @@
 
 -type context() ::
     #{buffer := {native | twin, pid()}, owner := term(), opts := map(),
-      states := ets:tid(), owners := ets:tid(), sent := ets:tid(),
-      crashes := counters:counters_ref()}.
+      states := ets:tid(), owners := ets:tid(), sent := ets:tid()}.
 
 -spec start_link(map()) -> {ok, pid()} | {error, term()}.
 start_link(#{name := undefined} = Opts) ->
@@ -36,8 +35,7 @@ init(Opts) ->
         opts => Opts,
         states => ets:new(?MODULE, [public, {read_concurrency, true}]),
         owners => ets:new(?MODULE, [public, bag]),
-        sent => ets:new(?MODULE, [public, ordered_set]),
-        crashes => counters:new(1, [])
+        sent => ets:new(?MODULE, [public, ordered_set])
     },
     Twin = [#{id => buffer,
               start => {erlmcp_flow_batch_buffer_erl, start_link, [Sup, Opts]}}

@@ -11,7 +11,6 @@
 -record(state, {
     buffer :: {native | twin, pid()},
     callback :: undefined | fun((term(), term(), term()) -> term()),
-    crashes :: counters:counters_ref(),
     %% When the next warning may be written, and what was not written till then.
     next_log :: integer(),
     unlogged = 0 :: non_neg_integer()
@@ -29,10 +28,9 @@ start_link(Context) ->
     end.
 
 -spec init(erlmcp_flow_batch_sup:context()) -> {ok, #state{}}.
-init(#{buffer := Buffer, opts := #{undelivered := Callback}, crashes := Crashes}) ->
+init(#{buffer := Buffer, opts := #{undelivered := Callback}}) ->
     process_flag(trap_exit, true),
-    State = #state{buffer = Buffer, callback = Callback, crashes = Crashes,
-                   next_log = erlang:monotonic_time(millisecond)},
+    State = #state{buffer = Buffer, callback = Callback, next_log = erlang:monotonic_time(millisecond)},
     case erlmcp_flow_batch_buffer:attach_undelivered(Buffer) of
         0 ->
             {ok, State};
@@ -68,25 +66,23 @@ terminate(_Reason, State) ->
     end.
 
 undelivered(Dest, Messages, Reason, #state{callback = undefined} = State) ->
-    _ = erlmcp_flow_batch_buffer:settle(State#state.buffer, length(Messages)),
+    _ = erlmcp_flow_batch_buffer:settle(State#state.buffer, length(Messages), 0),
     log(length(Messages), "~b messages were not delivered (the last to ~p: ~p)",
         [Dest, Reason], State);
 undelivered(Dest, Messages, Reason, State) ->
     lists:foldl(fun(Message, S) -> call(Dest, Message, Reason, S) end, State, Messages).
 
 call(Dest, Message, Reason, #state{callback = Callback, buffer = Buffer} = State) ->
-    State1 =
-        try
-            _ = Callback(Dest, Message, Reason),
+    try Callback(Dest, Message, Reason) of
+        _ ->
+            _ = erlmcp_flow_batch_buffer:settle(Buffer, 1, 0),
             State
-        catch
-            Class:Why:Stack ->
-                counters:add(State#state.crashes, 1, 1),
-                log(1, "the undelivered callback failed for ~b messages (last: ~p)",
-                    [{Class, Why, Stack}], State)
-        end,
-    _ = erlmcp_flow_batch_buffer:settle(Buffer, 1),
-    State1.
+    catch
+        Class:Why:Stack ->
+            _ = erlmcp_flow_batch_buffer:settle(Buffer, 1, 1),
+            log(1, "the undelivered callback failed for ~b messages (last: ~p)",
+                [{Class, Why, Stack}], State)
+    end.
 
 log(N, Format, Args, #state{next_log = Next, unlogged = Unlogged} = State) ->
     Now = erlang:monotonic_time(millisecond),

@@ -27,7 +27,7 @@
     outbox_give_up/3,
     outbox_still/2,
     outbox_hand/3,
-    outbox_settle_undelivered/2,
+    outbox_settle_undelivered/3,
     outbox_lanes/1,
     outbox_stats/1
 ]).
@@ -55,7 +55,7 @@
     outbox_give_up/3,
     outbox_still/2,
     outbox_hand/3,
-    outbox_settle_undelivered/2,
+    outbox_settle_undelivered/3,
     outbox_lanes/1,
     outbox_stats/1
 ]).
@@ -187,9 +187,9 @@ outbox_still(_A, _B) ->
 outbox_hand(_A, _B, _C) ->
     erlang:nif_error(nif_not_loaded).
 
--spec outbox_settle_undelivered(ref(), non_neg_integer()) ->
+-spec outbox_settle_undelivered(ref(), non_neg_integer(), non_neg_integer()) ->
     ok | not_running.
-outbox_settle_undelivered(_A, _B) ->
+outbox_settle_undelivered(_A, _B, _C) ->
     erlang:nif_error(nif_not_loaded).
 
 -spec outbox_lanes(ref()) ->

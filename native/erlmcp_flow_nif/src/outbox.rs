@@ -458,7 +458,7 @@ fn outbox_take_dirty<'a>(env: Env<'a>, name: Term<'a>, lane: LaneId) -> Term<'a>
 /// made beyond the first. The others were handed on (`outbox_hand`).
 #[rustler::nif]
 fn outbox_done(name: Term, lane: LaneId, delivered: u64, retries: u64) -> Atom {
-    let outcome = Outcome { delivered, undelivered: 0, retries };
+    let outcome = Outcome { delivered, retries, ..Outcome::default() };
     done(registry::with(name, |i| i.outbox.done(lane, outcome)))
 }
 
@@ -517,14 +517,14 @@ fn outbox_hand(env: Env, name: Term, n: u64, what: Term) -> Atom {
     .unwrap_or(atoms::not_running())
 }
 
-/// The caller has called the callback for `n` messages.
+/// The caller has called the callback for `n` messages; so many calls failed.
 #[rustler::nif]
-fn outbox_settle_undelivered(env: Env, name: Term, n: u64) -> Atom {
+fn outbox_settle_undelivered(env: Env, name: Term, n: u64, crashes: u64) -> Atom {
     done(registry::with(name, |i| {
         let mut undelivered = i.undelivered.lock();
         if undelivered.pid == Some(env.pid()) {
             undelivered.messages = undelivered.messages.saturating_sub(n);
-            i.outbox.settle(Outcome { undelivered: n, ..Outcome::default() });
+            i.outbox.settle(Outcome { undelivered: n, crashes, ..Outcome::default() });
         }
     }))
 }
@@ -552,7 +552,8 @@ fn outbox_lanes<'a>(env: Env<'a>, name: Term<'a>) -> Vec<(LaneId, Term<'a>, Term
     .unwrap_or_default()
 }
 
-/// `{Accepted, Delivered, Undelivered, Overloaded, Batches, Retries, Pending, Unacked}`
+/// `{Accepted, Delivered, Undelivered, Overloaded, Batches, Retries, Pending, Unacked,
+/// Crashes}`
 #[rustler::nif]
 fn outbox_stats<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
     registry::with(name, |i| {
@@ -566,6 +567,7 @@ fn outbox_stats<'a>(env: Env<'a>, name: Term<'a>) -> Term<'a> {
             c.retries,
             c.pending,
             c.unacked,
+            c.crashes,
         ];
         counts.as_slice().encode(env)
     })

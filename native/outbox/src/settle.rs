@@ -12,6 +12,8 @@ pub struct Outcome {
     pub undelivered: u64,
     /// Attempts beyond the first.
     pub retries: u64,
+    /// Callbacks that failed.
+    pub crashes: u64,
 }
 
 #[derive(Default)]
@@ -21,6 +23,7 @@ pub(crate) struct Totals {
     undelivered: AtomicU64,
     batches: AtomicU64,
     retries: AtomicU64,
+    crashes: AtomicU64,
 }
 
 /// A snapshot of the counters.
@@ -34,6 +37,7 @@ pub struct Counts {
     pub retries: u64,
     pub pending: u64,
     pub unacked: u64,
+    pub crashes: u64,
 }
 
 /// Batches that were sent and wait for their acknowledgement.
@@ -59,6 +63,7 @@ impl<B: Batch> Outbox<B> {
         add(&self.totals.delivered, outcome.delivered);
         add(&self.totals.undelivered, outcome.undelivered);
         add(&self.totals.retries, outcome.retries);
+        add(&self.totals.crashes, outcome.crashes);
         let n = outcome.delivered + outcome.undelivered;
         if n > 0 && !self.closed.load(Ordering::Relaxed) {
             self.pending.0.fetch_sub(n, Ordering::Relaxed);
@@ -142,6 +147,7 @@ impl<B: Batch> Outbox<B> {
             undelivered: get(&self.totals.undelivered),
             batches: get(&self.totals.batches),
             retries: get(&self.totals.retries),
+            crashes: get(&self.totals.crashes),
             pending: self.pending(),
             unacked: self.unacked.lock().messages,
         }
