@@ -33,13 +33,21 @@
 -define(DOWN, 1000).
 %% Waiting for the process that takes undelivered messages to be there again, ms.
 -define(STUCK, 2).
+%% Some twenty batches of 100 small messages; half a megabyte a node.
+-define(HEAP_WORDS, 65_536).
 %% Below this many bytes compression is not tried.
 -define(COMPRESS_FROM, 1024).
 
 -spec start_link(erlmcp_flow_batch_sup:context(), non_neg_integer(),
                  local | sink | {node, node()}) -> {ok, pid()} | {error, term()}.
 start_link(Context, Lane, Kind) ->
-    case gen_server:start_link(?MODULE, {Context, Lane, Kind}, []) of
+    %% A batch is copied to this heap: where it does not fit, it would go to fragments
+    %% first and be copied again by the collection that follows.
+    Opts = case Kind of
+        local -> [];
+        _ -> [{spawn_opt, [{min_heap_size, ?HEAP_WORDS}]}]
+    end,
+    case gen_server:start_link(?MODULE, {Context, Lane, Kind}, Opts) of
         {ok, Pid} -> {ok, Pid};
         {error, Reason} -> {error, Reason};
         ignore -> {error, ignore}

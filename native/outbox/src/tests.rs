@@ -39,6 +39,12 @@ fn push(outbox: &Box, lane: LaneId, dest: u64, item: u64, now: u64) -> Result<bo
         .map(|wake| wake.is_some())
 }
 
+fn push_open(outbox: &Box, dest: u64, item: u64) -> Option<Result<bool, Refused>> {
+    let pushed =
+        outbox.push_open(dest % 3, |letter| letter.dest == dest, |letter| letter.items.push(item));
+    pushed.map(|p| p.map(|wake| wake.is_some()))
+}
+
 fn push_many(outbox: &Box, dest: u64, items: &[u64]) -> Result<bool, Refused> {
     outbox
         .push_many(
@@ -76,6 +82,22 @@ fn full_batch_is_ready_at_once() {
     assert_eq!(push(&o, 0, 7, 2, 0), Ok(true)); // the second fills the batch
     assert_eq!(drain(&o, 0), [(7, vec![1, 2])]);
     assert_eq!(o.pending(), 0);
+}
+
+#[test]
+fn push_open_only_adds_to_what_is_open() {
+    let o = outbox(2, 3);
+    assert_eq!(push_open(&o, 7, 1), None);
+    assert_eq!(o.counts().accepted, 0);
+    assert!(push(&o, 0, 7, 1, 0).is_ok());
+    assert_eq!(push_open(&o, 8, 1), None);
+    assert_eq!(push_open(&o, 7, 2), Some(Ok(true)));
+    assert_eq!(push_open(&o, 7, 3), None);
+    assert!(push(&o, 0, 7, 3, 0).is_ok());
+    assert_eq!(push_open(&o, 7, 4), Some(Err(Refused::Overloaded)));
+    assert_eq!(drain(&o, 0), [(7, vec![1, 2])]);
+    let counts = o.counts();
+    assert_eq!((counts.accepted, counts.overloaded, counts.pending), (3, 1, 1));
 }
 
 #[test]
@@ -270,7 +292,11 @@ proptest! {
             match op {
                 Op::Push(dest) => {
                     next += 1;
-                    let pushed = push(&o, 0, dest, next, now);
+                    let pushed = match next % 2 {
+                        0 => push_open(&o, dest, next),
+                        _ => None,
+                    };
+                    let pushed = pushed.unwrap_or_else(|| push(&o, 0, dest, next, now));
                     prop_assert_eq!(pushed.is_ok(), inside < max);
                     if pushed.is_ok() {
                         inside += 1;
