@@ -3,8 +3,9 @@
 %% read and a removal, and bytes an entry, for the three ways of native/terms beside
 %% a public ETS table, over the kinds of keys and values that caches have.
 %%
-%% It uses the test-only NIF library: `rebar3 as test compile', then
-%% `erl -pa _build/test/lib/erlmcp_flow/ebin -pa _build/test/lib/erlmcp_flow/test'.
+%% It uses the test-only NIF library, so it lives with the tests:
+%% `rebar3 as test eunit --module=erlmcp_flow_nif_tests`, then `erl -pa
+%% _build/test/lib/erlmcp_flow/ebin -pa _build/test/lib/erlmcp_flow/test`.
 -module(erlmcp_flow_bench_terms).
 
 -export([run/0, run/1]).
