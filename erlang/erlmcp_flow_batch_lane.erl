@@ -89,9 +89,14 @@ flush(Ref, Lane, Horizon) ->
 init({#{buffer := Buffer, opts := Opts, sent := Sent}, Lane, Kind}) ->
     process_flag(trap_exit, true),
     process_flag(message_queue_data, off_heap),
+    %% Short and bounded work that others wait for.
+    _ = [process_flag(priority, high) || direct(Buffer, Kind, Opts)],
     State = #state{buffer = Buffer, opts = Opts, lane = Lane, kind = Kind, sent = Sent},
     ok = erlmcp_flow_batch_buffer:attach(Buffer, Lane),
     {ok, watch_again(State), 0}.
+
+direct({native, _}, local, #{deliver := batch, delivery := at_most_once}) -> true;
+direct(_, _, _) -> false.
 
 -spec handle_call({flush, non_neg_integer()}, term(), #state{}) ->
     {reply, ok, #state{}, timeout()}.

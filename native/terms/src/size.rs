@@ -36,8 +36,13 @@ pub fn of(term: Term) -> usize {
                     pairs.for_each(|(key, value)| todo.extend([key, value]));
                 }
                 let n = (todo.len() - before) / 2;
-                // Up to 32 keys: the map, the tuple of keys. Above: a trie of cells.
-                bytes += if n <= 32 { (4 + 2 * n) * WORD } else { (8 + 4 * n) * WORD };
+                // Up to 32 keys: the map, and the tuple of keys (the empty one is
+                // shared). Above: a trie of cells.
+                bytes += match n {
+                    0 => 3 * WORD,
+                    1..=32 => (4 + 2 * n) * WORD,
+                    _ => (8 + 4 * n) * WORD,
+                };
             }
             TermType::Binary => {
                 bytes += match Binary::from_term(term) {
