@@ -14,6 +14,32 @@
 -export([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
 -export([json_decode/5, json_decode_dirty/5, json_encode/2, json_encode_dirty/2]).
 -export([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
+%% outbox
+-export([
+    outbox_new/6,
+    outbox_push/3,
+    outbox_push_node/4,
+    outbox_push_many/4,
+    outbox_push_many_dirty/4,
+    outbox_attach_keeper/1,
+    outbox_attach/2,
+    outbox_attach_undelivered/1,
+    outbox_horizon/1,
+    outbox_poll/3,
+    outbox_collect/3,
+    outbox_mark/2,
+    outbox_take/2,
+    outbox_take_dirty/2,
+    outbox_done/4,
+    outbox_keep/2,
+    outbox_ack/2,
+    outbox_give_up/3,
+    outbox_still/2,
+    outbox_hand/3,
+    outbox_settle_undelivered/3,
+    outbox_lanes/1,
+    outbox_stats/1
+]).
 
 -nifs([version/0]).
 %% compress
@@ -25,6 +51,36 @@
 -nifs([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
 -nifs([json_decode/5, json_decode_dirty/5, json_encode/2, json_encode_dirty/2]).
 -nifs([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
+%% outbox
+-nifs([
+    outbox_new/6,
+    outbox_push/3,
+    outbox_push_node/4,
+    outbox_push_many/4,
+    outbox_push_many_dirty/4,
+    outbox_attach_keeper/1,
+    outbox_attach/2,
+    outbox_attach_undelivered/1,
+    outbox_horizon/1,
+    outbox_poll/3,
+    outbox_collect/3,
+    outbox_mark/2,
+    outbox_take/2,
+    outbox_take_dirty/2,
+    outbox_done/4,
+    outbox_keep/2,
+    outbox_ack/2,
+    outbox_give_up/3,
+    outbox_still/2,
+    outbox_hand/3,
+    outbox_settle_undelivered/3,
+    outbox_lanes/1,
+    outbox_stats/1
+]).
+
+-type ref() :: atom() | pid().
+-type lane() :: non_neg_integer().
+-type pushed() :: ok | overloaded | no_sink | remote | not_running.
 -on_load(init/0).
 
 -spec init() -> ok | {error, {atom(), string()}}.
@@ -169,4 +225,121 @@ msgpack_encode(_Term, _MaxDepth) ->
 
 -spec msgpack_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
 msgpack_encode_dirty(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).
+
+%% outbox
+
+-spec outbox_new(atom(), pos_integer(), pos_integer(), pos_integer(), boolean(), boolean()) ->
+    reference().
+outbox_new(_A, _B, _C, _D, _E, _F) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_push(ref(), term(), term()) ->
+    pushed().
+outbox_push(_A, _B, _C) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_push_node(ref(), node(), term(), term()) ->
+    pushed().
+outbox_push_node(_A, _B, _C, _D) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_push_many(ref(), node(), term(), [term()]) ->
+    pushed().
+outbox_push_many(_A, _B, _C, _D) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_push_many_dirty(ref(), node(), term(), [term()]) ->
+    pushed().
+outbox_push_many_dirty(_A, _B, _C, _D) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_attach_keeper(ref()) ->
+    ok | not_running.
+outbox_attach_keeper(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_attach(ref(), lane()) ->
+    ok | not_running.
+outbox_attach(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_attach_undelivered(ref()) ->
+    non_neg_integer().
+outbox_attach_undelivered(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_horizon(ref()) ->
+    non_neg_integer().
+outbox_horizon(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_poll(ref(), lane(), non_neg_integer()) ->
+    more | in_hand | stuck | timeout().
+outbox_poll(_A, _B, _C) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_collect(ref(), lane(), non_neg_integer()) ->
+    more | non_neg_integer().
+outbox_collect(_A, _B, _C) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_mark(ref(), lane()) ->
+    {non_neg_integer(), non_neg_integer()}.
+outbox_mark(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_take(ref(), lane()) ->
+    {pos_integer(), term(), [term()]} | empty.
+outbox_take(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_take_dirty(ref(), lane()) ->
+    {pos_integer(), term(), [term()]} | empty.
+outbox_take_dirty(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_done(ref(), lane(), non_neg_integer(), non_neg_integer()) ->
+    ok | not_running.
+outbox_done(_A, _B, _C, _D) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_keep(ref(), lane()) ->
+    ok | not_running.
+outbox_keep(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_ack(ref(), pos_integer()) ->
+    ok | unknown | not_running.
+outbox_ack(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_give_up(ref(), pos_integer(), term()) ->
+    ok | stuck | unknown | not_running.
+outbox_give_up(_A, _B, _C) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_still(ref(), [pos_integer()]) ->
+    [pos_integer()].
+outbox_still(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_hand(ref(), non_neg_integer(), term()) ->
+    ok | stuck | not_running.
+outbox_hand(_A, _B, _C) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_settle_undelivered(ref(), non_neg_integer(), non_neg_integer()) ->
+    ok | not_running.
+outbox_settle_undelivered(_A, _B, _C) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_lanes(ref()) ->
+    [{lane(), node() | [], pid() | undefined}].
+outbox_lanes(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec outbox_stats(ref()) ->
+    [non_neg_integer()] | not_running.
+outbox_stats(_A) ->
     erlang:nif_error(nif_not_loaded).

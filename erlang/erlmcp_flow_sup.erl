@@ -16,5 +16,6 @@ init([]) ->
     Flags = #{strategy => one_for_one, intensity => 10, period => 10},
     {ok, {Flags, [
         #{id => erlmcp_flow_metrics_sinks,
-          start => {erlmcp_flow_metrics_sinks, start_link, []}}
+          start => {erlmcp_flow_metrics_sinks, start_link, []}},
+        erlmcp_flow_batch_processor:child_spec(#{name => erlmcp_flow_batch_processor})
     ]}}.

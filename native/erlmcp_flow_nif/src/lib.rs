@@ -9,6 +9,8 @@ mod document;
 mod etf;
 mod json;
 mod msgpack;
+mod outbox;
+mod outbox_registry;
 mod schedule;
 
 /// The library's version, so that Erlang code can tell which build it runs on.

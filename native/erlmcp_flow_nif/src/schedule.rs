@@ -2,9 +2,9 @@
 //!
 //! A dirty call costs 5 to 13 microseconds before any work is done, a normal
 //! one 0.03; a normal NIF must stay far under a millisecond. So every NIF whose
-//! time grows with its input exists twice (`name` and `name_dirty`), and the
-//! thin Erlang module picks by size with the numbers below, which it reads once
-//! (`erlmcp_flow_nif:limits/0`). doc/schedulers.md has the measurements.
+//! time grows with its input exists twice (`name` and `name_dirty`): the Erlang
+//! module picks by size where size tells, and where it does not the normal one
+//! works against a budget from here and gives up. See doc/schedulers.md.
 
 /// Bytes that a compressed term may claim to inflate to on a normal scheduler
 /// (about 50 us).
@@ -36,3 +36,20 @@ pub const TELL_SCHEDULER: usize = 10_000;
 pub fn percent(nanoseconds: usize) -> i32 {
     (nanoseconds / 10_000).clamp(1, 100) as i32
 }
+// The batch buffer (outbox.rs).
+
+/// Batches and messages that one `outbox_poll` sends: a batch takes about a
+/// microsecond and 3 ns a message, so a call stays under 150 microseconds.
+pub const OUTBOX_POLL_BATCHES: usize = 64;
+pub const OUTBOX_POLL_MESSAGES: usize = 20_000;
+
+/// Emptied environments (1 KB each) that an instance keeps for its next batches.
+pub const OUTBOX_SPARE_PARCELS: usize = 256;
+
+/// With more messages than this inside, an instance that ends is freed by a thread
+/// (about 100 ns a message).
+pub const OUTBOX_DROP_HERE: u64 = 1_000;
+
+/// Polls without a full batch before the drainer rests (each about a microsecond,
+/// and other processes run in between): a batch fills in some tens of microseconds.
+pub const OUTBOX_LINGER: u32 = 20;

@@ -1,0 +1,225 @@
+//! Terms in environments that many entries share, with compaction by dead bytes.
+//!
+//! An environment's heap only grows: what is removed stays until the environment is
+//! cleared. So entries live in *pages*, environments of about [`PAGE`] bytes. A page
+//! counts its live and its dead bytes; once the dead ones are more, the live ones
+//! are copied to a fresh environment. That bounds both:
+//!
+//! * memory: dead bytes are never more than live ones;
+//! * work: one compaction copies less than half a page (some ten microseconds), and
+//!   only after as many bytes died, so a removal costs O(its own bytes) amortised.
+//!
+//! An entry of a quarter page or more has a page to itself, which is freed with it.
+
+use rustler::sys::{
+    enif_alloc_env, enif_clear_env, enif_free_env, enif_make_copy, ErlNifEnv, ErlNifTerm,
+};
+use rustler::{Env, Term};
+
+use crate::size;
+
+/// Bytes of heap, and of binaries kept alive, that a page holds.
+pub const PAGE: usize = 64 * 1024;
+const LARGE: usize = PAGE / 4;
+
+/// Where an entry is: valid until it is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageSlot {
+    page: u32,
+    cell: u32,
+}
+
+struct Cell {
+    term: ErlNifTerm,
+    bytes: usize,
+}
+
+struct Page {
+    env: *mut ErlNifEnv,
+    /// By number; `None` is free, and its number is in `free`.
+    cells: Vec<Option<Cell>>,
+    free: Vec<u32>,
+    live: usize,
+    dead: usize,
+}
+
+// SAFETY: the environment belongs to this value alone; what writes to it takes
+// `&mut self`. See the crate's documentation.
+unsafe impl Send for Page {}
+
+// SAFETY: `&self` only copies from it. See the crate's documentation.
+unsafe impl Sync for Page {}
+
+impl Page {
+    fn new() -> Page {
+        Page {
+            // SAFETY: no precondition; the VM aborts rather than return null.
+            env: unsafe { enif_alloc_env() },
+            cells: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+            dead: 0,
+        }
+    }
+
+    fn insert(&mut self, term: Term, bytes: usize) -> u32 {
+        // SAFETY: `term` is live, and `&mut self`.
+        let term = unsafe { enif_make_copy(self.env, term.as_c_arg()) };
+        self.live += bytes;
+        let cell = Some(Cell { term, bytes });
+        match self.free.pop() {
+            Some(free) => {
+                self.cells[free as usize] = cell;
+                free
+            }
+            None => {
+                self.cells.push(cell);
+                (self.cells.len() - 1) as u32
+            }
+        }
+    }
+
+    fn remove(&mut self, cell: u32) -> usize {
+        let Some(gone) = self.cells.get_mut(cell as usize).and_then(Option::take) else {
+            return 0;
+        };
+        self.free.push(cell);
+        self.live -= gone.bytes;
+        self.dead += gone.bytes;
+        gone.bytes
+    }
+
+    /// Copies what is alive to a fresh environment and frees the old one. Cells
+    /// keep their numbers.
+    fn compact(&mut self) {
+        // SAFETY: no precondition.
+        let fresh = unsafe { enif_alloc_env() };
+        for cell in self.cells.iter_mut().flatten() {
+            // SAFETY: the term is live in `self.env`, which is freed only below.
+            cell.term = unsafe { enif_make_copy(fresh, cell.term) };
+        }
+        // SAFETY: all cells have moved: no word of the old environment is left.
+        unsafe { enif_free_env(self.env) };
+        self.env = fresh;
+        self.dead = 0;
+    }
+
+    fn clear(&mut self) {
+        // SAFETY: the cells, the only words of this environment, go with it.
+        unsafe { enif_clear_env(self.env) };
+        self.cells.clear();
+        self.free.clear();
+        self.live = 0;
+        self.dead = 0;
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: ours, and freed once; its terms go with it.
+        unsafe { enif_free_env(self.env) }
+    }
+}
+
+#[derive(Default)]
+pub struct Pages {
+    /// By number; `None` is free, and its number is in `free`.
+    pages: Vec<Option<Page>>,
+    free: Vec<u32>,
+    /// The page that is being filled.
+    open: Option<u32>,
+    /// Pages that have room again.
+    roomy: Vec<u32>,
+    live: usize,
+    dead: usize,
+}
+
+impl Pages {
+    pub fn insert(&mut self, term: Term) -> PageSlot {
+        let bytes = size::of(term);
+        let page = if bytes >= LARGE { self.add() } else { self.page_for(bytes) };
+        self.live += bytes;
+        // The number comes from `add` or `page_for`: it is a page.
+        let cell = self.pages[page as usize].get_or_insert_with(Page::new).insert(term, bytes);
+        PageSlot { page, cell }
+    }
+
+    /// A copy in the caller's environment; `None` after a removal.
+    pub fn get<'a>(&self, env: Env<'a>, slot: PageSlot) -> Option<Term<'a>> {
+        let page = self.pages.get(slot.page as usize)?.as_ref()?;
+        let cell = page.cells.get(slot.cell as usize)?.as_ref()?;
+        // SAFETY: the term is live in its page, and only read.
+        Some(unsafe { Term::new(env, enif_make_copy(env.as_c_arg(), cell.term)) })
+    }
+
+    pub fn remove(&mut self, slot: PageSlot) {
+        let Some(Some(page)) = self.pages.get_mut(slot.page as usize) else {
+            return;
+        };
+        let before = page.dead;
+        let bytes = page.remove(slot.cell);
+        self.live -= bytes;
+        self.dead += bytes;
+        if page.live == 0 && page.free.len() == page.cells.len() {
+            self.dead -= page.dead;
+            if before + bytes >= LARGE && page.cells.len() == 1 {
+                self.pages[slot.page as usize] = None;
+                self.free.push(slot.page);
+            } else {
+                page.clear();
+                self.has_room(slot.page);
+            }
+        } else if page.dead > page.live {
+            self.dead -= page.dead;
+            page.compact();
+            self.has_room(slot.page);
+        }
+    }
+
+    /// Bytes of live entries, and of dead ones that still take room: never more.
+    pub fn bytes(&self) -> (usize, usize) {
+        (self.live, self.dead)
+    }
+
+    pub fn clear(&mut self) {
+        *self = Pages::default();
+    }
+
+    fn has_room(&mut self, page: u32) {
+        if self.open != Some(page) && !self.roomy.contains(&page) {
+            self.roomy.push(page);
+        }
+    }
+
+    fn page_for(&mut self, bytes: usize) -> u32 {
+        loop {
+            if let Some(open) = self.open {
+                let page = self.pages[open as usize].as_ref();
+                if page.is_some_and(|p| p.live + p.dead + bytes <= PAGE) {
+                    return open;
+                }
+            }
+            match self.roomy.pop() {
+                Some(page) => self.open = Some(page),
+                None => {
+                    let page = self.add();
+                    self.open = Some(page);
+                    return page;
+                }
+            }
+        }
+    }
+
+    fn add(&mut self) -> u32 {
+        match self.free.pop() {
+            Some(page) => {
+                self.pages[page as usize] = Some(Page::new());
+                page
+            }
+            None => {
+                self.pages.push(Some(Page::new()));
+                (self.pages.len() - 1) as u32
+            }
+        }
+    }
+}
