@@ -28,7 +28,7 @@ impl<'a> Source<'a> for Terms<'a> {
     }
 
     #[inline(always)]
-    fn key(&self, term: Word<'a>) -> View<'a, Word<'a>> {
+    fn likely_binary(&self, term: Word<'a>) -> View<'a, Word<'a>> {
         match self.0.bytes(term) {
             Some(bytes) => View::Binary(bytes),
             None => self.view(term),
