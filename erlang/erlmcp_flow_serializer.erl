@@ -101,7 +101,7 @@ decode(Bin) when is_binary(Bin), byte_size(Bin) =< ?NORMAL_CHECK ->
             case erlmcp_flow_nif:etf_check_default(Bin) of
                 ok -> to_term(Bin, true);
                 {error, _} = Error -> Error;
-                _Compressed -> decode_etf(Bin, ?MAX_BYTES, infinity, true)
+                dirty -> decode_etf(Bin, ?MAX_BYTES, infinity, true)
             end;
         false ->
             erlmcp_flow_etf_erl:decode(Bin, ?MAX_BYTES, infinity, true)
