@@ -2,7 +2,8 @@
 
 use codec::batch::{self, Busy, Error, External, Limits, Sink, Source, View};
 use rustler::{Binary, Encoder, Env, NewBinary, NifResult, Term};
-use terms::walk::{Kind, Maker, Mark, Reader, Template, Word};
+use terms::template::{Mark, Template};
+use terms::walk::{Kind, Maker, Reader, Word};
 
 use crate::etf::{self, Why};
 use crate::{atoms, schedule};

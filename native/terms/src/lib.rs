@@ -1,3 +1,4 @@
 //! Owned Erlang terms outside a process.
 
+pub mod template;
 pub mod walk;
