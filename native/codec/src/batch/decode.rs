@@ -101,7 +101,7 @@ struct Decoder<'i, 's, S: Sink> {
 impl<'i, S: Sink> Decoder<'i, '_, S> {
     fn run(&mut self) -> Result<S::Term, Error> {
         let count = self.number()?;
-        self.enter(Kind::List, count, 2 * count, 2)?;
+        self.enter(Kind::List, count, count.saturating_mul(2), 2)?;
         loop {
             // Whatever has got its last term becomes a term of what is around it.
             while let Some(open) = self.open.last_mut() {
