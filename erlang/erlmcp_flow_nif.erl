@@ -145,8 +145,7 @@ decompress_batch(_Algorithm, _Binaries, _MaxBytes, _Parallel) ->
 -type etf_reason() :: too_large | too_deep | unsafe | unknown_atom
                     | {invalid, non_neg_integer()}.
 
--spec etf_check_default(binary()) ->
-    ok | dirty | {ok, Plain :: binary()} | {error, etf_reason()}.
+-spec etf_check_default(binary()) -> ok | dirty | {error, etf_reason()}.
 etf_check_default(_Bin) ->
     erlang:nif_error(nif_not_loaded).
 

@@ -2,7 +2,8 @@
 
 use codec::batch::{self, Busy, Error, External, Limits, Sink, Source, View};
 use rustler::{Binary, Encoder, Env, NewBinary, NifResult, Term};
-use terms::walk::{Kind, Maker, Mark, Reader, Template, Word};
+use terms::template::{Mark, Template};
+use terms::walk::{Kind, Maker, Reader, Word};
 
 use crate::etf::{self, Why};
 use crate::{atoms, schedule};
@@ -28,7 +29,7 @@ impl<'a> Source<'a> for Terms<'a> {
     }
 
     #[inline(always)]
-    fn key(&self, term: Word<'a>) -> View<'a, Word<'a>> {
+    fn likely_binary(&self, term: Word<'a>) -> View<'a, Word<'a>> {
         match self.0.bytes(term) {
             Some(bytes) => View::Binary(bytes),
             None => self.view(term),

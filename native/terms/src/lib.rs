@@ -34,5 +34,6 @@ pub mod pages;
 pub mod parcel;
 pub mod size;
 pub mod store;
+pub mod template;
 pub mod walk;
 pub mod word;

@@ -293,7 +293,7 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
             }
             TUPLE_N => return self.enter(Kind::Tuple, n, n.saturating_add(1), start),
             PAIRS => {
-                self.spend(0, n)?;
+                self.spend(0, n.saturating_mul(4))?;
                 let words = n.saturating_mul(5).saturating_add(5);
                 return self.enter(Kind::Pairs, n.saturating_mul(2), words, start);
             }

@@ -122,14 +122,15 @@ impl<'a> Dictionary<'a> {
     }
 }
 
-/// Open addressing; a slot holds the whole hash and a number.
+/// Open addressing; a slot holds half the hash and a number: small, since a batch goes
+/// through all of a table that just fits the nearest cache.
 struct Table {
-    slots: Vec<(u64, u32)>,
+    slots: Vec<(u32, u32)>,
     used: usize,
 }
 
 impl Table {
-    const FREE: (u64, u32) = (0, NONE);
+    const FREE: (u32, u32) = (0, NONE);
 
     /// `slots` is a power of two.
     fn new(slots: usize) -> Self {
@@ -141,12 +142,12 @@ impl Table {
     fn find(&self, hash: u64, same: impl Fn(u32) -> bool) -> Result<u32, Option<usize>> {
         let mask = self.slots.len() - 1;
         for probe in 0..PROBES {
-            let slot = (hash as usize).wrapping_add(probe) & mask;
+            let slot = (hash as u32 as usize).wrapping_add(probe) & mask;
             let (stored, id) = self.slots[slot];
             if id == NONE {
                 return Err(Some(slot));
             }
-            if stored == hash && same(id) {
+            if stored == hash as u32 && same(id) {
                 return Ok(id);
             }
         }
@@ -154,15 +155,15 @@ impl Table {
     }
 
     fn put(&mut self, slot: usize, hash: u64, id: u32) {
-        self.slots[slot] = (hash, id);
+        self.slots[slot] = (hash as u32, id);
         self.used += 1;
-        if self.used * 2 > self.slots.len() {
+        if self.used * 4 > self.slots.len() * 3 {
             self.grow();
         }
     }
 
     fn grow(&mut self) {
-        let larger = vec![Self::FREE; self.slots.len() * 4];
+        let larger = vec![Self::FREE; self.slots.len() * 2];
         let old = std::mem::replace(&mut self.slots, larger);
         let mask = self.slots.len() - 1;
         for (hash, id) in old {

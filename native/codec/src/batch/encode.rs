@@ -22,6 +22,7 @@ pub fn encode<'a, S: Source<'a>>(
         open: Vec::with_capacity(32),
         terms,
         hashed: Vec::with_capacity(MAX_SHAPE),
+        name: Vec::new(),
         dictionary: Dictionary::new(slots),
         shapes: Shapes::new(slots),
         work_left: max_work,
@@ -60,6 +61,8 @@ struct Encoder<'s, 'a, S: Source<'a>> {
     terms: Vec<S::Term>,
     /// Keys of the map at hand.
     hashed: Vec<Key<'a>>,
+    /// The name of the atom at hand.
+    name: Vec<u8>,
     dictionary: Dictionary<'a>,
     shapes: Shapes<'a>,
     work_left: u64,
@@ -124,7 +127,13 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
     /// Writes a leaf, or opens a container (`true`).
     #[inline(always)]
     fn term(&mut self, term: S::Term, hint: usize) -> Result<bool, Busy> {
-        match self.source.view(term) {
+        // Where a short binary stood the time before, one most likely stands again.
+        let view = if hint != NO_HINTS && self.shapes.value(hint) != NONE {
+            self.source.likely_binary(term)
+        } else {
+            self.source.view(term)
+        };
+        match view {
             View::Binary(bytes) => self.binary(bytes, hint)?,
             View::Map(size) => return self.map(term, size),
             View::Atom => self.atom(term)?,
@@ -197,16 +206,12 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
             return Ok(());
         }
         let probe = Probe::binary(bytes);
-        if hint != NO_HINTS {
-            let expected = self.shapes.value(hint);
-            if self.dictionary.is(expected, &probe) {
-                put_ref(&mut self.out, expected);
-            } else {
-                let id = self.short(&probe, probe.hash(), bytes);
-                self.shapes.set_value(hint, id);
-            }
+        let expected = if hint == NO_HINTS { NONE } else { self.shapes.value(hint) };
+        if self.dictionary.is(expected, &probe) {
+            put_ref(&mut self.out, expected);
         } else {
-            self.short(&probe, probe.hash(), bytes);
+            let id = self.short(&probe, probe.hash(), bytes);
+            self.shapes.set_value(hint, id);
         }
         Ok(())
     }
@@ -247,11 +252,11 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
                     // The decoder numbers each atom that is written.
                     self.dictionary.skip();
                 }
-                let mut name = Vec::new();
-                self.source.atom_name(term, &mut name);
                 self.spend(5)?;
-                put_tagged(&mut self.out, ATOM, name.len() as u64);
-                self.out.extend_from_slice(&name);
+                self.name.clear();
+                self.source.atom_name(term, &mut self.name);
+                put_tagged(&mut self.out, ATOM, self.name.len() as u64);
+                self.out.extend_from_slice(&self.name);
             }
         }
         Ok(())
@@ -352,7 +357,7 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
 /// What a key is looked up by; `None` when it can be in no shape.
 #[inline(always)]
 fn probe<'a, S: Source<'a>>(source: &S, key: S::Term) -> Option<Probe<'a>> {
-    match source.key(key) {
+    match source.likely_binary(key) {
         View::Binary(bytes) if (MIN_SHARED..=MAX_SHARED).contains(&bytes.len()) => {
             Some(Probe::binary(bytes))
         }

@@ -48,6 +48,7 @@ pub const REF_N: u8 = 0xEB;
 pub const SHAPE_N: u8 = 0xEC;
 pub const EXTERNAL: u8 = 0xED;
 
+#[inline]
 pub fn put_number(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
@@ -56,11 +57,13 @@ pub fn put_number(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
+#[inline]
 pub fn put_tagged(out: &mut Vec<u8>, tag: u8, n: u64) {
     out.push(tag);
     put_number(out, n);
 }
 
+#[inline]
 pub fn put_ref(out: &mut Vec<u8>, id: u32) {
     let id = u64::from(id);
     if id < REFS {

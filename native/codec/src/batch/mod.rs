@@ -51,8 +51,8 @@ pub trait Source<'a> {
 
     fn view(&self, term: Self::Term) -> View<'a, Self::Term>;
 
-    /// The same for a key of a map, which most likely is a binary.
-    fn key(&self, term: Self::Term) -> View<'a, Self::Term> {
+    /// The same for a term that most likely is a binary.
+    fn likely_binary(&self, term: Self::Term) -> View<'a, Self::Term> {
         self.view(term)
     }
 
