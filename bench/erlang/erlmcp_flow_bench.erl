@@ -200,14 +200,14 @@ only(_) ->
 
 usual() ->
     #{rounds => 5, sample_ms => 25, messages => [100000, 1000000], rates => [50000, 200000],
-      pace_ms => 1000, queued => 100000, mortal => 1000000}.
+      pace_ms => 1000, queued => 100000, mortal => 1000000, death_every_ms => 5}.
 
 full() ->
     (usual())#{rounds => 11, sample_ms => 100, pace_ms => 3000}.
 
 quick() ->
     #{rounds => 1, sample_ms => 1, messages => [2000], rates => [5000],
-      pace_ms => 200, queued => 5000, mortal => 20000}.
+      pace_ms => 200, queued => 5000, mortal => 20000, death_every_ms => 1}.
 
 summary(Results) ->
     lists:foldl(

@@ -52,7 +52,7 @@ pace(Spec) -> erlmcp_flow_bench_pace:run(Spec).
 percentile(Id, Rate, Key, Targets) ->
     Metric = #{id => text("~s.~s", [Id, Key]), name => <<"flow.latency.message_ms">>,
                labels => #{rate => Rate, quantile => atom_to_binary(Key)},
-               label => text("message latency at ~bK/s, ~s", [Rate div 1000, Key]),
+               label => text("Message latency at ~bK/s, ~s", [Rate div 1000, Key]),
                key => Key, unit => ms, better => lower, targets => Targets,
                rival => <<"plain !">>},
     %% The tail's tail is one message's bad luck: in the record, not on the line.

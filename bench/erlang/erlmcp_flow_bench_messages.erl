@@ -11,18 +11,17 @@
 -define(LISTS_OF, 100).
 
 -spec probes(map()) -> [erlmcp_flow_bench_engine:probe()].
-probes(#{agents := Agents, messages := [First | _] = Sizes, full := Full} = Ctx) ->
+probes(#{messages := [First | _] = Sizes, full := Full} = Ctx) ->
     Local = [local(Ctx, N, S) || N <- Sizes, S <- [1, 10]],
     Lists = [local_lists(Ctx, lists:last(Sizes))],
-    %% A million messages by plain `!' between nodes take half a minute for each
-    %% sample of five: only when asked for.
-    RemoteSizes = case Full of true -> Sizes; false -> [First] end,
-    Remote = [remote(Ctx, N, S) || Agents > 0, N <- RemoteSizes, S <- [1, 10]],
+    %% A million messages by plain `!' between nodes take some five seconds a sample.
+    Remote = [remote(Ctx, N, S) || N <- Sizes, S <- [1, 10],
+                                   Full orelse N =:= First orelse S =:= 1],
     Local ++ Lists ++ Remote.
 
 local(Ctx, Messages, Senders) ->
     Spec = spec(Ctx, Messages, Senders),
-    Id = id("local", Messages, Senders, Ctx),
+    Id = id("local", Messages, Senders),
     base(Ctx, Id, Spec, "local", #{
         sides => fun(_) ->
             [{<<"batch_processor">>, via(Spec, {batch, #{}})},
@@ -33,7 +32,7 @@ local(Ctx, Messages, Senders) ->
 
 local_lists(Ctx, Messages) ->
     Spec = spec(Ctx, Messages, 1),
-    Id = <<(id("local", Messages, 1, Ctx))/binary, ".lists">>,
+    Id = <<(id("local", Messages, 1))/binary, ".lists">>,
     Metric = throughput(Id, Spec, "local", [{value, '>', 500000}]),
     base(Ctx, Id, Spec, "local, lists of 100", #{
         needs => [{erlmcp_flow_batch_processor, send_batch, 3} | ?NEEDS],
@@ -42,13 +41,13 @@ local_lists(Ctx, Messages) ->
              {<<"! of lists">>, via(Spec, {lists, ?LISTS_OF})}]
         end,
         metrics => [Metric#{
-            label => text("~s messages in lists of ~b, local, ~s",
-                          [count(Messages), ?LISTS_OF, senders(1)]),
+            label => text("Message throughput, local, ~s in lists of ~b",
+                          [count(Messages), ?LISTS_OF]),
             rival => <<"! of lists">>}]}).
 
 remote(Ctx, Messages, Senders) ->
     Spec = spec(Ctx, Messages, Senders),
-    Id = id("nodes", Messages, Senders, Ctx),
+    Id = id("nodes", Messages, Senders),
     base(Ctx, Id, Spec, "two nodes", #{
         setup => fun pair/0,
         teardown => fun({A, B, _}) ->
@@ -99,11 +98,11 @@ base(#{agents := Agents}, Id, #{messages := N, senders := S}, Where, More) ->
 throughput(Id, #{messages := N, senders := S, agents := Agents}, Where, Targets) ->
     #{id => Id, name => <<"flow.throughput.msg_per_s">>,
       labels => #{where => text("~s", [Where]), messages => N, senders => S, agents => Agents},
-      label => text("~s messages, ~s, ~s", [count(N), Where, senders(S)]),
+      label => text("Message throughput, ~s, ~s, ~s", [Where, count(N), senders(S)]),
       key => msg_per_s, unit => 'msg/s', better => higher, rival => <<"plain !">>,
       targets => Targets}.
 
-id(Where, Messages, Senders, _Ctx) ->
+id(Where, Messages, Senders) ->
     text("throughput.~s.~bk.~bs", [Where, Messages div 1000, Senders]).
 
 senders(1) -> "1 sender";

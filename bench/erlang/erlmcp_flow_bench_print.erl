@@ -116,10 +116,10 @@ note(Printer, Text) -> put_line(Printer, Text).
 -spec line(erlmcp_flow_bench_engine:result()) -> unicode:chardata().
 line(Result = #{verdict := Verdict, unit := Unit}) ->
     Columns = [
-        {44, maps:get(label, Result)},
-        {31, figure(Result)},
-        {38, rival(Result)},
-        {22, targets(maps:get(targets, Result), Unit)}],
+        {48, maps:get(label, Result)},
+        {27, figure(Result)},
+        {37, rival(Result)},
+        {24, targets(maps:get(targets, Result), Unit)}],
     Text = ["  ", [string:pad(T, W) || {W, T} <- Columns], " ", verdict(Verdict),
             reason(Result)],
     string:trim(unicode:characters_to_list(Text), trailing).
@@ -140,7 +140,7 @@ figure(_) ->
     "-".
 
 rival(#{rival := #{name := Name, median := Median}, unit := Unit} = R) ->
-    ["(", Name, ": ", value(Unit, Median), ratio(", ", R), ")"];
+    ["(", Name, ": ", bare(Unit, Median), ratio(", ", R), ")"];
 rival(#{rival := #{name := Name, absent := Why}}) ->
     ["(", Name, ": absent, ", Why, ")"];
 rival(_) ->
@@ -170,7 +170,7 @@ targets(Targets, Unit) ->
 %% @doc A target as text, in the unit of its metric.
 -spec target(erlmcp_flow_bench_stats:target(), unit()) -> unicode:chardata().
 target({ratio, Op, X}, _Unit) -> [op(Op), " ", short(X), "x"];
-target({value, Op, X}, Unit) -> [op(Op), " ", string:trim(value(Unit, X))].
+target({value, Op, X}, Unit) -> [op(Op), " ", string:trim(bare(Unit, X))].
 
 op('=<') -> "<=";
 op(Op) -> atom_to_list(Op).
@@ -183,6 +183,12 @@ short(X) -> string:trim(string:trim(io_lib:format("~.2f", [X]), trailing, "0"), 
 value(Unit, V) ->
     Scale = {_, Suffix} = scale(Unit, V),
     [scaled(V, Scale), Suffix].
+
+%% Without the word that stands behind the figure on the same line anyway.
+bare(Unit, V) when Unit =:= 'msg/s'; Unit =:= 'ops/s'; Unit =:= 'MB/s' ->
+    string:trim(string:replace(value(Unit, V), atom_to_list(Unit), ""), trailing);
+bare(Unit, V) ->
+    value(Unit, V).
 
 %% @doc The unit as it is written behind an unscaled figure.
 -spec unit(unit()) -> string().
@@ -208,7 +214,7 @@ scale(bytes, V) when abs(V) >= 1.0e6 -> {1.0e6, " MB"};
 scale(bytes, V) when abs(V) >= 1.0e4 -> {1.0e3, " kB"};
 scale(Unit, _V) -> {1, " " ++ unit(Unit)}.
 
-decimal(V) when abs(V) >= 1.0e6 -> {1.0e6, "M"};
+decimal(V) when abs(V) >= 999500 -> {1.0e6, "M"};
 decimal(V) when abs(V) >= 1.0e4 -> {1.0e3, "K"};
 decimal(_V) -> {1, ""}.
 

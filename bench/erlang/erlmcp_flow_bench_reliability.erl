@@ -6,12 +6,12 @@
 
 -define(B, erlmcp_flow_batch_processor).
 -define(SENDERS, 10).
-%% One destination dies about this often (ms).
--define(DEATH_EVERY, 5).
 %% A refused message is tried again so often before `overloaded' is its outcome.
 -define(TRIES, 50).
-%% No message came to an end for so long (ms): what is missing is lost.
+%% No message came to an end for so long (ms): what is missing is lost. Plain
+%% messages are in a mailbox at once, there is nothing to wait for but the readers.
 -define(PATIENCE, 5000).
+-define(PLAIN_PATIENCE, 500).
 
 %% @doc The message probes alone, with the default options; prints its lines and
 %% returns the results.
@@ -29,17 +29,19 @@ run_all() ->
 probes(Ctx) ->
     [deaths(Ctx) | erlmcp_flow_bench_later:probes(reliability)].
 
-deaths(#{agents := Agents, mortal := Messages, data := #{terms := Terms}}) ->
-    Spec = #{agents => Agents, messages => Messages, payload => term_to_binary(Terms)},
+deaths(#{agents := Agents, mortal := Messages, death_every_ms := Every,
+         data := #{terms := Terms}}) ->
+    Spec = #{agents => Agents, messages => Messages, every => Every,
+             payload => term_to_binary(Terms)},
     Id = <<"reliability.message">>,
     Metric = #{better => lower, rival => <<"plain !">>},
     #{id => Id, group => reliability,
-      section => text("Reliability: ~b senders, ~bK messages, destinations die and come back",
-                      [?SENDERS, Messages div 1000]),
+      section => text("Reliability: ~b senders, ~b messages, destinations die and come back",
+                      [?SENDERS, Messages]),
       label => <<"destinations that die">>, warmup => false, rounds => 3,
       needs => [{?B, start_link, 1}, {?B, send_message, 3}, {?B, ack, 1}],
       params => #{agents => Agents, messages => Messages, senders => ?SENDERS,
-                  death_every_ms => ?DEATH_EVERY},
+                  death_every_ms => Every},
       sides => fun(_) ->
           [{<<"batch_processor">>, fun() -> run(batch, Spec) end},
            {<<"plain !">>, fun() -> run(plain, Spec) end}]
@@ -62,7 +64,7 @@ deaths(#{agents := Agents, mortal := Messages, data := #{terms := Terms}}) ->
 
 %% Every message has a mark in each of three arrays, one for an outcome: it must
 %% end with exactly one mark altogether.
-run(Via, #{agents := Agents, messages := Messages, payload := Payload}) ->
+run(Via, #{agents := Agents, messages := Messages, every := Every, payload := Payload}) ->
     Marks = #{delivered => atomics:new(Messages, []),
               undelivered => atomics:new(Messages, []),
               refused => atomics:new(Messages, [])},
@@ -73,7 +75,7 @@ run(Via, #{agents := Agents, messages := Messages, payload := Payload}) ->
     end,
     Names = [list_to_atom("erlmcp_flow_bench_mortal_" ++ integer_to_list(I))
              || I <- lists:seq(1, Agents)],
-    Keeper = keeper(Names, Mark),
+    Keeper = keeper(Names, Mark, Every),
     {Send, Close} = sender(Via, Mark),
     try
         Each = Messages div ?SENDERS,
@@ -83,7 +85,7 @@ run(Via, #{agents := Agents, messages := Messages, payload := Payload}) ->
         end) || S <- lists:seq(0, ?SENDERS - 1)],
         Ends = [receive {'DOWN', M, process, P, Why} -> Why end || {P, M} <- Senders],
         Deaths = stop_deaths(Keeper),
-        settle(Total, Each * ?SENDERS, -1),
+        settle(Total, Each * ?SENDERS, patience(Via)),
         case [Why || Why <- Ends, Why =/= normal] of
             [] when Deaths =:= 0 -> {error, nobody_died};
             [] -> {ok, (account(Marks, Each * ?SENDERS))#{deaths => Deaths}};
@@ -123,17 +125,20 @@ try_send(Send, Name, Message, Tries) ->
         Answer -> Answer
     end.
 
-%% Waits until every message has an outcome, or nothing moves any more.
-settle(Total, Messages, Before) ->
-    settle(Total, Messages, Before, erlang:monotonic_time(millisecond)).
+patience(plain) -> ?PLAIN_PATIENCE;
+patience(batch) -> ?PATIENCE.
 
-settle(Total, Messages, Before, Since) ->
+%% Waits until every message has an outcome, or nothing moves any more.
+settle(Total, Messages, Patience) ->
+    settle(Total, Messages, Patience, -1, erlang:monotonic_time(millisecond)).
+
+settle(Total, Messages, Patience, Before, Since) ->
     Now = erlang:monotonic_time(millisecond),
     case atomics:get(Total, 1) of
         Enough when Enough >= Messages -> ok;
-        Before when Now - Since > ?PATIENCE -> ok;
-        Before -> receive after 5 -> settle(Total, Messages, Before, Since) end;
-        More -> settle(Total, Messages, More, Now)
+        Before when Now - Since > Patience -> ok;
+        Before -> receive after 5 -> settle(Total, Messages, Patience, Before, Since) end;
+        More -> settle(Total, Messages, Patience, More, Now)
     end.
 
 account(#{delivered := D, undelivered := U, refused := R}, Messages) ->
@@ -157,29 +162,31 @@ one_more(What, Acc) -> maps:update_with(What, fun(N) -> N + 1 end, Acc).
 
 %% Starts the destinations and lets one die now and then; the dead come back a
 %% little later, under the same name.
-keeper(Names, Mark) ->
+keeper(Names, Mark, Every) ->
     Self = self(),
     Pid = spawn_link(fun() ->
         process_flag(trap_exit, true),
+        %% Deaths must come on time however busy the senders are.
+        process_flag(priority, high),
         lists:foreach(fun(N) -> start(N, Mark) end, Names),
         Self ! {ready, self()},
-        keep(list_to_tuple(Names), Mark, [], 0)
+        keep(list_to_tuple(Names), Mark, Every, [], 0)
     end),
     receive {ready, Pid} -> Pid end.
 
-keep(Names, Mark, Dead, Deaths) ->
+keep(Names, Mark, Every, Dead, Deaths) ->
     receive
         {stop_deaths, From} ->
             lists:foreach(fun(N) -> start(N, Mark) end, Dead),
             From ! {deaths, self(), Deaths},
             receive stop -> end_all(tuple_to_list(Names)) end
-    after ?DEATH_EVERY ->
+    after Every ->
         lists:foreach(fun(N) -> start(N, Mark) end, Dead),
         Name = element(rand:uniform(tuple_size(Names)), Names),
         Pid = whereis(Name),
         Pid ! die,
         receive {'EXIT', Pid, _} -> ok end,
-        keep(Names, Mark, [Name], Deaths + 1)
+        keep(Names, Mark, Every, [Name], Deaths + 1)
     end.
 
 start(Name, Mark) ->

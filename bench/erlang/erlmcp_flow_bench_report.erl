@@ -88,8 +88,9 @@ markdown(#{machine := Machine, results := Results, timestamp := Timestamp,
            summary := Counts, seconds := Seconds}) ->
     Shown = [R || R <- Results, not maps:get(quiet, R, false)],
     ["# erlmcp_flow benchmark ", Timestamp, "\n\n",
-     io_lib:format("~ts, ~b cores, ~ts; OTP ~ts (~ts); erlmcp_flow ~ts",
-                   [maps:get(K, Machine, "?") || K <- [cpu, cores, os, otp, flavour, version]]),
+     io_lib:format("~ts, ~ts cores, ~ts; OTP ~ts (~ts); erlmcp_flow ~ts",
+                   [said(maps:get(K, Machine, "?"))
+                    || K <- [cpu, cores, os, otp, flavour, version]]),
      case Machine of
          #{commit := Commit} -> [", commit `", Commit, "`"];
          _ -> ""
@@ -99,6 +100,9 @@ markdown(#{machine := Machine, results := Results, timestamp := Timestamp,
                    [maps:get(V, Counts, 0) || V <- [pass, fail, not_built, absent, info]]
                    ++ [float(Seconds)]),
      [section(S, [R || R <- Shown, maps:get(section, R) =:= S]) || S <- sections(Shown)]].
+
+said(N) when is_integer(N) -> integer_to_list(N);
+said(Text) -> Text.
 
 sections(Results) ->
     lists:reverse(lists:foldl(

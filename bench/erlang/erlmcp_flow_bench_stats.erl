@@ -35,7 +35,7 @@ spread(Samples) ->
 ratios(own_by_rival, Own, Rival) ->
     Rounds = min(length(Own), length(Rival)),
     [O / R || {O, R} <- lists:zip(lists:sublist(Own, Rounds),
-                                  lists:sublist(Rival, Rounds)), R =/= 0];
+                                  lists:sublist(Rival, Rounds)), R /= 0];
 ratios(rival_by_own, Own, Rival) ->
     ratios(own_by_rival, Rival, Own).
 
