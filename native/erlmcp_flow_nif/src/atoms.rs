@@ -2,4 +2,10 @@
 rustler::atoms! {
     ok,
     error,
+    dirty,
+    invalid,
+    too_deep,
+    too_large,
+    unknown_atom,
+    r#unsafe = "unsafe",
 }

@@ -3,6 +3,8 @@
 #![deny(unsafe_code)]
 
 mod atoms;
+mod batch;
+mod etf;
 mod schedule;
 
 /// The library's version, so that Erlang code can tell which build it runs on.

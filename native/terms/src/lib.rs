@@ -1,1 +1,3 @@
 //! Owned Erlang terms outside a process.
+
+pub mod walk;
