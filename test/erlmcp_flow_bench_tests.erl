@@ -172,7 +172,10 @@ setup_and_teardown_test() ->
     ?assertMatch(#{verdict := fail},
                  one(probe(gives(1), gives(2), #{setup => fun() -> error(oops) end}))),
     ?assertMatch(#{verdict := absent},
-                 one(probe(gives(1), gives(2), #{setup => fun() -> {absent, "none"} end}))).
+                 one(probe(gives(1), gives(2), #{setup => fun() -> {absent, "none"} end}))),
+    ?assertMatch(#{verdict := fail},
+                 one(probe(gives(1), gives(2), Base#{sides => fun(_) -> error(oops) end}))),
+    ?assertEqual({torn_down, here}, receive M2 -> M2 end).
 
 %% A warm-up that leaves no sample, then the sides in turn, each first every other
 %% round, each sample in a process of its own.

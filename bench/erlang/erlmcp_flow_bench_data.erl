@@ -86,7 +86,7 @@ median(Json) ->
     lists:nth((length(Sorted) + 1) div 2, Sorted).
 
 decode(Bytes) ->
-    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, decode, 2}]) of
+    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, decode, 2}, erlmcp_flow_json]) of
         true ->
             case erlmcp_flow_serializer:decode(Bytes, #{format => json}) of
                 {ok, Term} -> Term;
@@ -96,7 +96,7 @@ decode(Bytes) ->
     end.
 
 json(Term) ->
-    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, encode, 2}]) of
+    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, encode, 2}, erlmcp_flow_json]) of
         true ->
             {ok, Bytes} = erlmcp_flow_serializer:encode(Term, #{format => json}),
             Bytes;

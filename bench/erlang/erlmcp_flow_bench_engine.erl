@@ -98,19 +98,24 @@ need_text(M) -> text("no module ~s", [M]).
 
 with_setup(Probe, Ctx) ->
     Setup = maps:get(setup, Probe, fun() -> {ok, undefined} end),
-    try Setup() of
+    case guarded(Setup) of
         {ok, State} ->
             Teardown = maps:get(teardown, Probe, fun(_) -> ok end),
             try
-                measure(Probe, Ctx, (maps:get(sides, Probe))(State))
+                with_sides(Probe, Ctx, guarded(fun() -> (maps:get(sides, Probe))(State) end))
             after
                 Teardown(State)
             end;
         {absent, Why} -> {all(Probe, absent, text("~ts", [Why])), []};
         {error, Why} -> {all(Probe, fail, reason(Why)), []}
-    catch
-        Class:Error:Stack -> {all(Probe, fail, reason({Class, Error, Stack})), []}
     end.
+
+%% Making the sides may already call what is to be measured.
+with_sides(Probe, _Ctx, {error, Why}) -> {all(Probe, fail, reason(Why)), []};
+with_sides(Probe, Ctx, Sides) -> measure(Probe, Ctx, Sides).
+
+guarded(Fun) ->
+    try Fun() catch Class:Why:Stack -> {error, {Class, Why, Stack}} end.
 
 measure(Probe, Ctx, Sides = [{Own, _} | _]) ->
     Rounds = maps:get(rounds, Probe, maps:get(rounds, Ctx)),
@@ -171,7 +176,7 @@ merged(Merged, Hist) ->
 sample(Side, Timeout, Tick) ->
     {Pid, Mon} = spawn_opt(
         fun() ->
-            exit({sampled, try Side() catch C:R:S -> {error, {C, R, S}} end})
+            exit({sampled, guarded(Side)})
         end, [monitor, {min_heap_size, ?MIN_HEAP}]),
     await(Pid, Mon, erlang:monotonic_time(millisecond) + Timeout, Timeout, Tick).
 

@@ -120,7 +120,7 @@ line(Result = #{verdict := Verdict, unit := Unit}) ->
         {27, figure(Result)},
         {37, rival(Result)},
         {24, targets(maps:get(targets, Result), Unit)}],
-    Text = ["  ", [string:pad(T, W) || {W, T} <- Columns], " ", verdict(Verdict),
+    Text = ["  ", [[string:pad(T, W), " "] || {W, T} <- Columns], verdict(Verdict),
             reason(Result)],
     string:trim(unicode:characters_to_list(Text), trailing).
 

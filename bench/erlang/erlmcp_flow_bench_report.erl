@@ -51,7 +51,7 @@ value(_Key, Value) ->
     encode(Value).
 
 encode(Term) ->
-    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, encode, 2}]) of
+    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, encode, 2}, erlmcp_flow_json]) of
         true ->
             {ok, Json} = erlmcp_flow_serializer:encode(Term, #{format => json}),
             Json;
@@ -59,7 +59,7 @@ encode(Term) ->
     end.
 
 decode(Bytes) ->
-    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, decode, 2}]) of
+    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, decode, 2}, erlmcp_flow_json]) of
         true -> erlmcp_flow_serializer:decode(Bytes, #{format => json});
         {missing, _} ->
             try {ok, jiffy:decode(Bytes, [return_maps])} catch _:Why -> {error, Why} end
