@@ -206,7 +206,7 @@ full() ->
     (usual())#{rounds => 11, sample_ms => 100, pace_ms => 3000}.
 
 quick() ->
-    #{rounds => 1, sample_ms => 1, messages => [2000], rates => [5000],
+    #{rounds => 1, sample_ms => 1, messages => [2000], rates => [50000],
       pace_ms => 200, queued => 5000, mortal => 20000, death_every_ms => 1}.
 
 summary(Results) ->
