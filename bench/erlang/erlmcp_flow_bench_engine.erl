@@ -25,6 +25,7 @@
     labels => #{atom() => binary() | number()},
     label := text(),
     key := atom(),                   %% which figure of the sides
+    side => binary(),                %% whose figure it is, if not the first side's
     unit := erlmcp_flow_bench_print:unit(),
     better := higher | lower,
     rival => binary(),               %% the name of a side
@@ -202,9 +203,9 @@ outcome({absent, _} = Absent) -> Absent;
 outcome({error, _} = Error) -> Error;
 outcome(Other) -> {error, {bad_outcome, Other}}.
 
-result(Metric, Probe, Own, Taken) ->
+result(Metric, Probe, First, Taken) ->
     Key = maps:get(key, Metric),
-    case figures(Key, Own, Taken) of
+    case figures(Key, maps:get(side, Metric, First), Taken) of
         {ok, Samples} ->
             rated(Metric, Probe, Samples, rival(Metric, Key, Taken));
         {error, Why} ->

@@ -9,45 +9,53 @@
                 {erlmcp_flow_batch_processor, send_message, 3},
                 {erlmcp_flow_batch_processor, flush_batch, 1}]).
 -define(LISTS_OF, 100).
+%% Bytes in external term format.
+-define(SMALL, 130).
 
 -spec probes(map()) -> [erlmcp_flow_bench_engine:probe()].
 probes(#{messages := [First | _] = Sizes, full := Full} = Ctx) ->
-    Local = [local(Ctx, N, S) || N <- Sizes, S <- [1, 10]],
-    Lists = [local_lists(Ctx, lists:last(Sizes))],
+    Last = lists:last(Sizes),
+    [local(Ctx, mcp, N, S) || N <- Sizes, S <- [1, 10]]
+    ++ [lists_of(Ctx, mcp, Last), local(Ctx, small, Last, 1), lists_of(Ctx, small, Last)]
     %% A million messages by plain `!' between nodes take some five seconds a sample.
-    Remote = [remote(Ctx, N, S) || N <- Sizes, S <- [1, 10],
-                                   Full orelse N =:= First orelse S =:= 1],
-    Local ++ Lists ++ Remote.
+    ++ [remote(Ctx, N, S) || N <- Sizes, S <- [1, 10], Full orelse N =:= First orelse S =:= 1].
 
-local(Ctx, Messages, Senders) ->
-    Spec = spec(Ctx, Messages, Senders),
-    Id = id("local", Messages, Senders),
-    base(Ctx, Id, Spec, "local", #{
+local(Ctx, Kind, Messages, Senders) ->
+    Spec = spec(Ctx, Kind, Messages, Senders),
+    Id = id("local", Kind, Messages, Senders),
+    base(Ctx, Id, Spec, "local" ++ of_kind(Kind), #{
         sides => fun(_) ->
             [{<<"batch_processor">>, via(Spec, {batch, #{}})},
              {<<"plain !">>, via(Spec, plain)}]
         end,
-        metrics => [throughput(Id, Spec, "local",
+        metrics => [throughput(Id, Spec, "local" ++ of_kind(Kind),
                                [{value, '>', 500000}, {ratio, '>=', 3}])]}).
 
-local_lists(Ctx, Messages) ->
-    Spec = spec(Ctx, Messages, 1),
-    Id = <<(id("local", Messages, 1))/binary, ".lists">>,
-    Metric = throughput(Id, Spec, "local", [{value, '>', 500000}]),
-    base(Ctx, Id, Spec, "local, lists of 100", #{
+%% A sender that has many messages at once hands them over as lists. Held against
+%% `!' for each message, and against lists that one makes and sends by hand.
+lists_of(Ctx, Kind, Messages) ->
+    Spec = spec(Ctx, Kind, Messages, 1),
+    Id = <<(id("local", Kind, Messages, 1))/binary, ".lists">>,
+    Where = "lists of " ++ integer_to_list(?LISTS_OF) ++ of_kind(Kind),
+    Metric = throughput(Id, Spec, Where, [{value, '>', 500000}, {ratio, '>=', 3}]),
+    base(Ctx, Id, Spec, Where, #{
         needs => [{erlmcp_flow_batch_processor, send_batch, 3} | ?NEEDS],
         sides => fun(_) ->
             [{<<"batch_processor">>, via(Spec, {batch_lists, ?LISTS_OF, #{}})},
+             {<<"plain !">>, via(Spec, plain)},
              {<<"! of lists">>, via(Spec, {lists, ?LISTS_OF})}]
         end,
-        metrics => [Metric#{
-            label => text("Message throughput, local, ~s in lists of ~b",
-                          [count(Messages), ?LISTS_OF]),
-            rival => <<"! of lists">>}]}).
+        metrics => [Metric,
+                    Metric#{id => <<Id/binary, ".by_hand">>, rival => <<"! of lists">>,
+                            label => <<"  the same, against lists sent by hand">>,
+                            targets => []}]}).
+
+of_kind(mcp) -> "";
+of_kind(small) -> ", small".
 
 remote(Ctx, Messages, Senders) ->
-    Spec = spec(Ctx, Messages, Senders),
-    Id = id("nodes", Messages, Senders),
+    Spec = spec(Ctx, mcp, Messages, Senders),
+    Id = id("nodes", mcp, Messages, Senders),
     base(Ctx, Id, Spec, "two nodes", #{
         setup => fun pair/0,
         teardown => fun({A, B, _}) ->
@@ -83,9 +91,19 @@ via(Spec, Via) ->
 on(Vm, Spec) ->
     fun() -> erlmcp_flow_bench_nodes:call(Vm, erlmcp_flow_bench_swarm, run, [Spec], 100000) end.
 
-spec(#{data := #{terms := Terms}, agents := Agents}, Messages, Senders) ->
+spec(#{data := #{terms := Terms}, agents := Agents}, Kind, Messages, Senders) ->
     #{agents => Agents, senders => Senders, messages => Messages,
-      payload => term_to_binary(Terms)}.
+      payload => term_to_binary(of_kind(Kind, Terms))}.
+
+%% The small ones: a request, an answer, a notification of about 100 bytes. Of the
+%% others the copying of the message itself is what takes the time.
+of_kind(mcp, Terms) ->
+    Terms;
+of_kind(small, Terms) ->
+    case [T || T <- Terms, byte_size(term_to_binary(T)) =< ?SMALL] of
+        [] -> [lists:nth(1, Terms)];
+        Small -> Small
+    end.
 
 base(#{agents := Agents}, Id, #{messages := N, senders := S}, Where, More) ->
     maps:merge(#{
@@ -102,8 +120,10 @@ throughput(Id, #{messages := N, senders := S, agents := Agents}, Where, Targets)
       key => msg_per_s, unit => 'msg/s', better => higher, rival => <<"plain !">>,
       targets => Targets}.
 
-id(Where, Messages, Senders) ->
-    text("throughput.~s.~bk.~bs", [Where, Messages div 1000, Senders]).
+id(Where, mcp, Messages, Senders) ->
+    text("throughput.~s.~bk.~bs", [Where, Messages div 1000, Senders]);
+id(Where, Kind, Messages, Senders) ->
+    text("throughput.~s.~s.~bk.~bs", [Where, Kind, Messages div 1000, Senders]).
 
 senders(1) -> "1 sender";
 senders(N) -> io_lib:format("~b senders", [N]).
