@@ -144,8 +144,14 @@ measured(Ctx, Groups) ->
     case erlmcp_flow_bench_data:load(maps:get(data_dir, Ctx)) of
         {ok, Data} ->
             WithData = Ctx#{data => Data},
-            Probes = [P || G <- Groups, P <- probes(G, WithData), wanted(P, Ctx)],
-            run_probes(Probes, WithData, none, {[], []});
+            Watch = erlmcp_flow_bench_watch:start(),
+            try
+                Probes = [P || G <- Groups, P <- probes(G, WithData)]
+                    ++ [erlmcp_flow_bench_watch:probe(Watch)],
+                run_probes([P || P <- Probes, wanted(P, Ctx)], WithData, none, {[], []})
+            after
+                erlmcp_flow_bench_watch:stop(Watch)
+            end;
         {error, Why} ->
             Failure = failure(<<"input">>, Why),
             (maps:get(notify, Ctx))({result, Failure}),

@@ -51,7 +51,7 @@ json(#{data := Data} = Ctx, What) ->
             Schema = maps:get(schema, Data),
             {io_lib:format("the ~b KB schema", [byte_size(Schema) div 1000]), [Schema], [faster(2)]}
     end,
-    Need = [{?S, encode, 2}, {?S, decode, 2}, erlmcp_flow_json],
+    Need = [{?S, encode, 2}, {?S, decode, 2}],
     Opts = #{format => json},
     %% The terms come from our own decoder and are checked against jiffy's.
     [json_encode(Ctx, What, Label, Docs, Need, Opts, Targets),
@@ -104,7 +104,7 @@ msgpack_encode(#{data := #{terms := Terms}} = Ctx) ->
     Opts = #{format => msgpack},
     Encode = fun(T) -> ?S:encode(T, Opts) end,
     lazy(probe(Ctx, <<"msgpack.encode">>, "MessagePack encode, one message",
-               [{?S, encode, 2}, erlmcp_flow_msgpack], [], length(Terms), <<"term_to_binary">>),
+               [{?S, encode, 2}], [], length(Terms), <<"term_to_binary">>),
         fun() ->
             Sizes = lists:sum([byte_size(ok(Encode(T))) || T <- Terms]),
             Check = fun() -> same(Terms, [ok(?S:decode(ok(Encode(T)), Opts)) || T <- Terms]) end,
@@ -118,7 +118,7 @@ msgpack_decode(#{data := #{terms := Terms}} = Ctx) ->
     Opts = #{format => msgpack},
     Keys = lists:sum([map_size(T) || T <- Terms]),
     lazy(probe(Ctx, <<"msgpack.decode">>, "MessagePack decode, one message",
-               [{?S, decode, 2}, erlmcp_flow_msgpack], [], length(Terms),
+               [{?S, decode, 2}], [], length(Terms),
                <<"binary_to_term safe">>),
         fun() ->
             Bins = [ok(?S:encode(T, Opts)) || T <- Terms],

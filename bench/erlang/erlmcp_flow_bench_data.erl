@@ -51,8 +51,7 @@ dir(_Opts) ->
         Dir -> Dir
     end.
 
-%% @doc Reads the input. The messages are decoded by the library itself, or by
-%% jiffy where that is installed and the library cannot yet.
+%% @doc Reads the input; the messages are decoded by the library itself.
 -spec load(file:name_all()) -> {ok, data()} | {error, unicode:chardata()}.
 load(Dir) ->
     case {read(Dir, ?MESSAGES), read(Dir, ?SCHEMA)} of
@@ -86,22 +85,14 @@ median(Json) ->
     lists:nth((length(Sorted) + 1) div 2, Sorted).
 
 decode(Bytes) ->
-    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, decode, 2}, erlmcp_flow_json]) of
-        true ->
-            case erlmcp_flow_serializer:decode(Bytes, #{format => json}) of
-                {ok, Term} -> Term;
-                {error, Why} -> throw(io_lib:format("~p", [Why]))
-            end;
-        {missing, _} -> jiffy:decode(Bytes, [return_maps])
+    case erlmcp_flow_serializer:decode(Bytes, #{format => json}) of
+        {ok, Term} -> Term;
+        {error, Why} -> throw(io_lib:format("~p", [Why]))
     end.
 
 json(Term) ->
-    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, encode, 2}, erlmcp_flow_json]) of
-        true ->
-            {ok, Bytes} = erlmcp_flow_serializer:encode(Term, #{format => json}),
-            Bytes;
-        {missing, _} -> iolist_to_binary(jiffy:encode(Term))
-    end.
+    {ok, Bytes} = erlmcp_flow_serializer:encode(Term, #{format => json}),
+    Bytes.
 
 %% @doc A block of `Size' bytes of real data: the pieces one after another, from
 %% the start again where they do not suffice.

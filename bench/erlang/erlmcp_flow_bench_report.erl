@@ -51,23 +51,14 @@ value(_Key, Value) ->
     encode(Value).
 
 encode(Term) ->
-    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, encode, 2}, erlmcp_flow_json]) of
-        true ->
-            {ok, Json} = erlmcp_flow_serializer:encode(Term, #{format => json}),
-            Json;
-        {missing, _} -> jiffy:encode(Term)
-    end.
+    {ok, Json} = erlmcp_flow_serializer:encode(Term, #{format => json}),
+    Json.
 
 decode(Bytes) ->
-    case erlmcp_flow_bench_engine:built([{erlmcp_flow_serializer, decode, 2}, erlmcp_flow_json]) of
-        true -> erlmcp_flow_serializer:decode(Bytes, #{format => json});
-        {missing, _} ->
-            try {ok, jiffy:decode(Bytes, [return_maps])} catch _:Why -> {error, Why} end
-    end.
+    erlmcp_flow_serializer:decode(Bytes, #{format => json}).
 
 %% @doc The record in terms that JSON has: binaries for atoms and keys, `null' for
-%% `undefined', objects for targets, numbers of 6 significant digits where they are
-%% measured.
+%% `undefined', objects for targets.
 -spec plain(term()) -> term().
 plain(Map) when is_map(Map) ->
     maps:from_list([{key(K), plain(V)} || {K, V} <- maps:to_list(Map)]);
