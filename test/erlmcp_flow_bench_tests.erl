@@ -91,6 +91,17 @@ ratio_direction_test() ->
     ?assertMatch(#{verdict := pass, ratio := 2.0},
                  one(probe(gives(10), gives(5), #{metrics => [Higher]}))).
 
+%% The rival's figure stands beside ours, and a ratio would say nothing.
+no_ratio_test() ->
+    Beside = metric(#{ratio => none, targets => [{value, '=<', 0}]}),
+    ?assertMatch(#{verdict := pass, ratio := undefined, rival := #{median := 9}},
+                 one(probe(gives(0), gives(9), #{metrics => [Beside]}))).
+
+figure_of_another_side_test() ->
+    Other = metric(#{side => <<"rival">>, rival => <<"own">>, targets => []}),
+    ?assertMatch(#{median := 9, rival := #{median := 3}},
+                 one(probe(gives(3), gives(9), #{metrics => [Other]}))).
+
 what_is_missing_is_not_built_test() ->
     [begin
          R = one(probe(gives(1), gives(9), #{needs => Needs})),
@@ -381,7 +392,9 @@ compare_shares_test() ->
         maps:get(verdict, erlmcp_flow_bench:compare(record([Share(B)]), record([Share(N)])))
     end,
     ?assertEqual(pass, Verdict(0.5, 0.4)),
-    ?assertEqual(fail, Verdict(0.5, 0.7)).
+    ?assertEqual(fail, Verdict(0.5, 0.7)),
+    ?assertEqual(pass, Verdict(0, 0.0)),
+    ?assertEqual(fail, Verdict(0, 0.1)).
 
 compare_unreadable_test() ->
     Dir = temp_dir(),

@@ -29,7 +29,7 @@
     unit := erlmcp_flow_bench_print:unit(),
     better := higher | lower,
     rival => binary(),               %% the name of a side
-    ratio => own_by_rival | rival_by_own,
+    ratio => own_by_rival | rival_by_own | none,
     targets => [erlmcp_flow_bench_stats:target()],
     quiet => boolean()               %% in the record only
 }.
@@ -222,6 +222,8 @@ rated(Metric, Probe, Samples, Rival) ->
     Spread = #{median := Median} = erlmcp_flow_bench_stats:spread(Samples),
     {Ratios, Extra} =
         case Rival of
+            {ok, Name, RivalSamples} when Of =:= none ->
+                {[], #{rival => (erlmcp_flow_bench_stats:spread(RivalSamples))#{name => Name}}};
             {ok, Name, RivalSamples} ->
                 {erlmcp_flow_bench_stats:ratios(Of, Samples, RivalSamples),
                  #{rival => (erlmcp_flow_bench_stats:spread(RivalSamples))#{name => Name}}};
