@@ -14,7 +14,7 @@
 %% @doc There is one system monitor in a VM: whose it was before gets it back.
 -spec start() -> watch().
 start() ->
-    Pid = spawn_link(fun() -> collect(#{ours => 0, all => 0}) end),
+    Pid = spawn_link(fun() -> collect(#{}, 0) end),
     {Pid, erlang:system_monitor(Pid, [{long_schedule, ?MS}])}.
 
 -spec stop(watch()) -> ok.
@@ -27,15 +27,18 @@ stop({Pid, Previous}) ->
     exit(Pid, kill),
     ok.
 
-collect(Counts = #{ours := Ours, all := All}) ->
+collect(Ours, All) ->
     receive
         {monitor, _Who, long_schedule, Info} ->
-            Mine = lists:any(fun({_, {?NIFS, _, _}}) -> true; (_) -> false end, Info),
-            collect(Counts#{all := All + 1, ours := Ours + case Mine of true -> 1; false -> 0 end});
-        {counts, From} ->
-            From ! {counts, self(), Counts},
-            collect(Counts)
+            Seen = lists:usort([{F, A} || {_, {?NIFS, F, A}} <- Info]),
+            collect(lists:foldl(fun one_more/2, Ours, Seen), All + 1);
+        {seen, From} ->
+            From ! {seen, self(), Ours, All},
+            collect(Ours, All)
     end.
+
+one_more(Nif, Counts) ->
+    maps:update_with(Nif, fun(N) -> N + 1 end, 1, Counts).
 
 %% @doc The last probe of a run: what was seen during it.
 -spec probe(watch()) -> erlmcp_flow_bench_engine:probe().
@@ -50,10 +53,21 @@ probe({Pid, _}) ->
           Metric#{id => <<"reliability.schedulers.nif">>, key => ours,
                   label => <<"a NIF of ours held one for over 5 ms">>,
                   targets => [{value, '=<', 0}]},
-          %% Collections of large heaps, and a machine that has other things to do.
+          %% Collections of large heaps, and whatever else the machine does.
           Metric#{id => <<"reliability.schedulers.all">>, key => all,
                   label => <<"anything held one for over 5 ms">>}]}.
 
+%% A machine with other things to do takes the processor away in the middle of any
+%% code, so the names are said: one name time and again is a defect, a few here and
+%% there on a busy machine are not.
 counts(Pid) ->
-    Pid ! {counts, self()},
-    receive {counts, Pid, Counts} -> {ok, Counts} end.
+    Pid ! {seen, self()},
+    receive
+        {seen, Pid, Ours, All} when map_size(Ours) =:= 0 ->
+            {ok, #{ours => 0, all => All}};
+        {seen, Pid, Ours, All} ->
+            Names = [io_lib:format("~s/~b (~b)", [F, A, N])
+                     || {{F, A}, N} <- lists:reverse(lists:keysort(2, maps:to_list(Ours)))],
+            {error, unicode:characters_to_binary(
+                [lists:join(", ", Names), io_lib:format("; of ~b by anything", [All])])}
+    end.
