@@ -66,11 +66,12 @@ json_encode(Ctx, What, Label, Docs, Need, Opts, Targets) ->
             Encode = fun(T) -> ?S:encode(T, Opts) end,
             Check = fun() -> same(Terms, [ok(?S:decode(ok(Encode(T)), Opts)) || T <- Terms]) end,
             [{ours(), Check, fun() -> sum_ok(Terms, Encode) end, Sizes},
-             jiffy(fun() ->
-                 Theirs = lists:sum([iolist_size(jiffy:encode(T)) || T <- Terms]),
-                 {fun() -> same(Terms, [ok(?S:decode(iolist_to_binary(jiffy:encode(T)), Opts))
+             jiffy(fun(Jiffy) ->
+                 Theirs = fun Jiffy:encode/1,
+                 Size = lists:sum([iolist_size(Theirs(T)) || T <- Terms]),
+                 {fun() -> same(Terms, [ok(?S:decode(iolist_to_binary(Theirs(T)), Opts))
                                         || T <- Terms]) end,
-                  fun() -> sum_io(Terms, fun jiffy:encode/1) end, Theirs}
+                  fun() -> sum_io(Terms, Theirs) end, Size}
              end)]
         end).
 
@@ -82,17 +83,19 @@ json_decode(Ctx, What, Label, Docs, Need, Opts, Targets) ->
             Terms = [ok(Decode(D)) || D <- Docs],
             Keys = lists:sum([map_size(T) || T <- Terms]),
             [{ours(), fun() -> ok end, fun() -> keys_ok(Docs, Decode) end, Keys},
-             jiffy(fun() ->
-                 Theirs = fun(B) -> jiffy:decode(B, [return_maps]) end,
+             jiffy(fun(Jiffy) ->
+                 Call = fun Jiffy:decode/2,
+                 Theirs = fun(B) -> Call(B, [return_maps]) end,
                  {fun() -> same(Terms, [Theirs(D) || D <- Docs]) end,
                   fun() -> keys(Docs, Theirs) end, Keys}
              end)]
         end).
 
+%% Known at run time only: the project does not depend on it.
 jiffy(Fun) ->
     case code:ensure_loaded(jiffy) of
-        {module, jiffy} ->
-            {Check, Work, Expected} = Fun(),
+        {module, Jiffy} ->
+            {Check, Work, Expected} = Fun(Jiffy),
             {<<"jiffy">>, Check, Work, Expected};
         {error, _} ->
             {<<"jiffy">>, {absent, "not installed"}}

@@ -8,6 +8,7 @@
 -module(erlmcp_flow_bench_engine).
 
 -export([run/2, built/1]).
+-export([take_sample/1]).
 -export_type([probe/0, metric/0, side/0, outcome/0, need/0, result/0, verdict/0,
               context/0, event/0]).
 
@@ -175,11 +176,15 @@ merged(Merged, Hist) ->
 %% Each sample has a process of its own: no side inherits the other's heap, and
 %% one that hangs is killed with all that it started.
 sample(Side, Timeout, Tick) ->
-    {Pid, Mon} = spawn_opt(
-        fun() ->
-            exit({sampled, guarded(Side)})
-        end, [monitor, {min_heap_size, ?MIN_HEAP}]),
+    {Pid, Mon} = spawn_opt(?MODULE, take_sample, [Side],
+                           [monitor, {min_heap_size, ?MIN_HEAP}]),
     await(Pid, Mon, erlang:monotonic_time(millisecond) + Timeout, Timeout, Tick).
+
+%% @private
+%% It ends abnormally in any case, so that what it linked to and left goes too.
+-spec take_sample(fun(() -> outcome())) -> no_return().
+take_sample(Side) ->
+    exit({sampled, guarded(Side)}).
 
 await(Pid, Mon, Deadline, Timeout, Tick) ->
     receive
