@@ -2,8 +2,8 @@
 %% number of processes fill at once without a lock.
 %%
 %% Values below 32 have a bucket each; above, every power of two is split into 32
-%% equal buckets, so that a reported value is at most 1/32 (3.1 %) above the
-%% recorded one. Values from 2^48 on are counted in the last bucket, negative
+%% equal buckets, so that a reported value is at most 1/32 (3.1 %) off the recorded
+%% one. Values from 2^48 on are counted in the last bucket, negative
 %% ones as 0. One histogram takes 11 KB, whatever it holds.
 %%
 %% The unit is the caller's. Reading while others record gives a value that was
@@ -104,31 +104,37 @@ max(H) ->
         _ -> atomics:get(H, ?MAX)
     end.
 
-%% @doc The value that `P' percent of the records do not exceed: the upper bound
-%% of its bucket, but never more than the largest record. `undefined' when
-%% nothing was recorded.
+%% @doc The value that `P' percent of the records do not exceed, taken from within its
+%% bucket by rank: at most 1/32 off to either side, never outside of what was
+%% recorded. `undefined' when nothing was recorded.
 -spec percentile(t(), P :: number()) -> non_neg_integer() | undefined.
 percentile(H, P) when is_number(P), P >= 0, P =< 100 ->
-    Buckets = to_list(H),
+    Buckets = numbered(H),
     case lists:sum([N || {_, N} <- Buckets]) of
         0 ->
             undefined;
         Count ->
             Rank = erlang:max(1, ceil(Count * P / 100)),
-            erlang:min(at_rank(Rank, Buckets), atomics:get(H, ?MAX))
+            Value = at_rank(Rank, Buckets),
+            erlang:min(erlang:max(Value, ?TOP - atomics:get(H, ?MIN)), atomics:get(H, ?MAX))
     end;
 percentile(H, P) ->
     erlmcp_flow_error:badarg([H, P], #{2 => "not a number from 0 to 100"}).
 
-at_rank(Rank, [{Upper, N} | _]) when Rank =< N -> Upper;
-at_rank(_Rank, [{Upper, _}]) -> Upper;
+at_rank(Rank, [{I, N} | _]) when Rank =< N ->
+    Lower = upper(I - 1) + 1,
+    Lower + (upper(I) - Lower) * Rank div N;
+at_rank(_Rank, [{I, _}]) -> upper(I);
 at_rank(Rank, [{_, N} | Rest]) -> at_rank(Rank - N, Rest).
 
 %% @doc The buckets that hold something, smallest first: the largest value that
 %% falls into the bucket, and how many did.
 -spec to_list(t()) -> [{Upper :: non_neg_integer(), Count :: pos_integer()}].
 to_list(H) ->
-    [{upper(I), N} || I <- lists:seq(1, ?BUCKETS), (N = atomics:get(H, I)) > 0].
+    [{upper(I), N} || {I, N} <- numbered(H)].
+
+numbered(H) ->
+    [{I, N} || I <- lists:seq(1, ?BUCKETS), (N = atomics:get(H, I)) > 0].
 
 %% Bucket numbers start at 1, as atomics do.
 index(V) when V < ?SUB ->

@@ -161,7 +161,8 @@ measured(Ctx, Groups) ->
 failure(Id, Why) ->
     #{id => Id, name => Id, labels => #{}, label => Id, probe => Id, group => all,
       section => <<"The benchmark itself">>, params => #{}, unit => count, better => lower,
-      targets => [], quiet => false, verdict => fail, reason => unicode:characters_to_binary(Why)}.
+      targets => [], quiet => false, verdict => fail,
+      reason => unicode:characters_to_binary(Why)}.
 
 probes(throughput, Ctx) -> erlmcp_flow_bench_throughput:probes(Ctx);
 probes(latency, Ctx) -> erlmcp_flow_bench_latency:probes(Ctx);
@@ -209,7 +210,7 @@ usual() ->
       pace_ms => 1000, queued => 100000, mortal => 1000000, death_every_ms => 5}.
 
 full() ->
-    (usual())#{rounds => 11, sample_ms => 100, pace_ms => 3000}.
+    (usual())#{rounds => 9, sample_ms => 100, pace_ms => 2000}.
 
 quick() ->
     #{rounds => 1, sample_ms => 1, messages => [2000], rates => [50000],

@@ -81,7 +81,8 @@ regression(B = #{<<"id">> := Id, <<"verdict">> := Before}, N, Tolerance) ->
 has_ratio(#{<<"ratio">> := R}) -> is_number(R);
 has_ratio(_) -> false.
 
-change(#{<<"ratio">> := Old0} = B, #{<<"ratio">> := New0}) when is_number(Old0), is_number(New0) ->
+change(#{<<"ratio">> := Old0} = B, #{<<"ratio">> := New0})
+        when is_number(Old0), is_number(New0) ->
     %% A ratio of nothing is still one to compare with.
     {Old, New} = {max(Old0, 1.0e-9), max(New0, 1.0e-9)},
     case B of

@@ -23,7 +23,8 @@
 root() ->
     {ok, Cwd} = file:get_cwd(),
     Candidates = [Cwd | upwards(lib_dir(Cwd))],
-    case [D || D <- Candidates, filelib:is_dir(filename:join([D, "bench", "data"]))] of
+    case [D || D <- Candidates,
+               filelib:is_regular(filename:join([D, "bench", "data", ?MESSAGES]))] of
         [Root | _] -> Root;
         [] -> Cwd
     end.
@@ -61,7 +62,9 @@ load(Dir) ->
                 Json = [json(T) || T <- Terms],
                 {ok, #{terms => Terms, json => Json, median => median(Json), schema => Schema}}
             catch
-                throw:Why -> {error, [?MESSAGES, ": ", Why]}
+                throw:Why -> {error, [?MESSAGES, ": ", Why]};
+                %% The library itself does not load.
+                error:Why -> {error, io_lib:format("the input is not decoded: ~0tP", [Why, 10])}
             end;
         {{error, Why}, _} -> {error, Why};
         {_, {error, Why}} -> {error, Why}

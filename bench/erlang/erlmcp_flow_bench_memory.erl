@@ -36,7 +36,9 @@ queued_probe(#{agents := Agents, queued := Messages, data := #{terms := Terms}})
       label => <<"messages that wait">>, warmup => false,
       needs => [{?B, start_link, 1}, {?B, send_message, 3}, {?B, flush_batch, 1}],
       params => #{agents => Agents, messages => Messages},
-      sides => fun(_) -> [{<<"batch_processor">>, Side(batch)}, {<<"mailboxes">>, Side(mailbox)}] end,
+      sides => fun(_) ->
+          [{<<"batch_processor">>, Side(batch)}, {<<"mailboxes">>, Side(mailbox)}]
+      end,
       metrics => [
           Metric#{id => <<Id/binary, ".rss">>, name => <<"flow.memory.total_mb">>,
                   labels => #{part => <<"rss">>}, key => rss,

@@ -45,7 +45,8 @@ lists_of(Ctx, Kind, Messages) ->
              {<<"plain !">>, via(Spec, plain)},
              {<<"! of lists">>, via(Spec, {lists, ?LISTS_OF})}]
         end,
-        metrics => [Metric#{label => text("Message throughput, ~s, ~s", [Where, count(Messages)])},
+        metrics => [Metric#{label => text("Message throughput, ~s, ~s",
+                                          [Where, count(Messages)])},
                     Metric#{id => <<Id/binary, ".by_hand">>, rival => <<"! of lists">>,
                             label => <<"  the same, against lists sent by hand">>,
                             targets => []}]}).

@@ -12,11 +12,19 @@ write(Record = #{timestamp := Timestamp}, Dir) ->
     Base = "flow_benchmark_" ++ binary_to_list(Timestamp),
     Json = filename:join(Dir, Base ++ ".json"),
     Markdown = filename:join(Dir, Base ++ ".md"),
-    maybe_all([
-        fun() -> filelib:ensure_dir(Json) end,
-        fun() -> file:write_file(Json, json(plain(Record))) end,
-        fun() -> file:write_file(Markdown, unicode:characters_to_binary(markdown(Record))) end
-    ], {ok, #{json => Json, markdown => Markdown}}).
+    try
+        maybe_all([
+            fun() -> filelib:ensure_dir(Json) end,
+            fun() ->
+                Text = unicode:characters_to_binary(markdown(Record)),
+                file:write_file(Markdown, Text)
+            end,
+            fun() -> file:write_file(Json, json(plain(Record))) end
+        ], {ok, #{json => Json, markdown => Markdown}})
+    catch
+        %% The JSON comes from the library that is measured.
+        error:Why -> {error, Why}
+    end.
 
 maybe_all([], Done) -> Done;
 maybe_all([F | Rest], Done) ->
