@@ -97,6 +97,32 @@ no_ratio_test() ->
     ?assertMatch(#{verdict := pass, ratio := undefined, rival := #{median := 9}},
                  one(probe(gives(0), gives(9), #{metrics => [Beside]}))).
 
+%% What a side says about itself stands behind the reason of a FAIL, only there.
+because_test() ->
+    Side = fun() -> {ok, #{v => 3, because => <<"a, b">>}} end,
+    Zero = metric(#{targets => [{value, '=<', 0}]}),
+    ?assertMatch(#{verdict := fail, median := 3, reason := <<"value 3, needs =< 0: a, b">>},
+                 one(probe(Side, gives(1), #{metrics => [Zero]}))),
+    ?assertMatch(#{verdict := info, reason := undefined},
+                 one(probe(Side, gives(1), #{metrics => [metric(#{targets => []})]}))).
+
+schedulers_are_watched_test() ->
+    Before = erlang:system_monitor(),
+    Watch = erlmcp_flow_bench_watch:start(),
+    {Pid, _} = erlang:system_monitor(),
+    %% As the VM would send them.
+    Pid ! {monitor, self(), long_schedule, [{timeout, 9}, {in, {lists, map, 2}}, {out, undefined}]},
+    Probe = erlmcp_flow_bench_watch:probe(Watch),
+    ?assertMatch(#{verdict := pass}, one(Probe)),
+    Pid ! {monitor, self(), long_schedule,
+           [{timeout, 9}, {in, {erlmcp_flow_nif, x, 1}}, {out, {erlmcp_flow_nif, x, 1}}]},
+    ?assertMatch(#{results := [#{verdict := fail, median := 1,
+                                 reason := <<"value 1, needs =< 0: x/1 1">>},
+                               #{median := All}]} when All >= 2,
+                 ?ENGINE:run(Probe, ctx())),
+    ok = erlmcp_flow_bench_watch:stop(Watch),
+    ?assertEqual(Before, erlang:system_monitor()).
+
 figure_of_another_side_test() ->
     Other = metric(#{side => <<"rival">>, rival => <<"own">>, targets => []}),
     ?assertMatch(#{median := 9, rival := #{median := 3}},

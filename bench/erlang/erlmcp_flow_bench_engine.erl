@@ -13,9 +13,11 @@
               context/0, event/0]).
 
 -type text() :: unicode:chardata().
+-type figures() :: #{because => binary(), atom() => number()}.
+%% What was measured. `because' is added to the reason when a target is missed.
 -type outcome() ::
-    {ok, Figures :: #{atom() => number()}}
-    | {ok, Figures :: #{atom() => number()}, erlmcp_flow_histogram:t()}
+    {ok, figures()}
+    | {ok, figures(), erlmcp_flow_histogram:t()}
     | {absent, text()}
     | {error, term()}.
 -type side() :: {Name :: binary(), fun(() -> outcome()) | {absent, text()}}.
@@ -212,12 +214,18 @@ result(Metric, Probe, First, Taken) ->
     Key = maps:get(key, Metric),
     case figures(Key, maps:get(side, Metric, First), Taken) of
         {ok, Samples} ->
-            rated(Metric, Probe, Samples, rival(Metric, Key, Taken));
+            explained(rated(Metric, Probe, Samples, rival(Metric, Key, Taken)),
+                      figures(because, maps:get(side, Metric, First), Taken));
         {error, Why} ->
             base(Metric, Probe, #{verdict => fail, reason => Why});
         {absent, Why} ->
             base(Metric, Probe, #{verdict => absent, reason => Why})
     end.
+
+explained(Result = #{verdict := fail, reason := Why}, {ok, Because}) ->
+    Result#{reason := text("~ts: ~ts", [Why, lists:last(Because)])};
+explained(Result, _) ->
+    Result.
 
 rated(Metric, Probe, Samples, {error, Name, Why}) ->
     base(Metric, Probe, (erlmcp_flow_bench_stats:spread(Samples))#{

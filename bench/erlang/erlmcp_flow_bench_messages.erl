@@ -18,7 +18,9 @@ probes(#{messages := [First | _] = Sizes, full := Full} = Ctx) ->
     [local(Ctx, mcp, N, S) || N <- Sizes, S <- [1, 10]]
     ++ [lists_of(Ctx, mcp, Last), local(Ctx, small, Last, 1), lists_of(Ctx, small, Last)]
     %% A million messages by plain `!' between nodes take some five seconds a sample.
-    ++ [remote(Ctx, N, S) || N <- Sizes, S <- [1, 10], Full orelse N =:= First orelse S =:= 1].
+    ++ [remote(Ctx, mcp, N, S)
+        || N <- Sizes, S <- [1, 10], Full orelse N =:= First orelse S =:= 1]
+    ++ [remote(Ctx, small, First, 1)].
 
 local(Ctx, Kind, Messages, Senders) ->
     Spec = spec(Ctx, Kind, Messages, Senders),
@@ -54,10 +56,10 @@ lists_of(Ctx, Kind, Messages) ->
 of_kind(mcp) -> "";
 of_kind(small) -> ", small".
 
-remote(Ctx, Messages, Senders) ->
-    Spec = spec(Ctx, mcp, Messages, Senders),
-    Id = id("nodes", mcp, Messages, Senders),
-    base(Ctx, Id, Spec, "two nodes", #{
+remote(Ctx, Kind, Messages, Senders) ->
+    Spec = spec(Ctx, Kind, Messages, Senders),
+    Id = id("nodes", Kind, Messages, Senders),
+    base(Ctx, Id, Spec, "two nodes" ++ of_kind(Kind), #{
         setup => fun pair/0,
         teardown => fun({A, B, _}) ->
             ok = erlmcp_flow_bench_nodes:stop(A),
@@ -68,7 +70,7 @@ remote(Ctx, Messages, Senders) ->
             [{<<"batch_processor">>, on(A, There#{via => {batch, #{}}})},
              {<<"plain !">>, on(A, There#{via => plain})}]
         end,
-        metrics => [throughput(Id, Spec, "two nodes",
+        metrics => [throughput(Id, Spec, "two nodes" ++ of_kind(Kind),
                                [{value, '>=', 1000000}, {ratio, '>=', 5}])]}).
 
 pair() ->

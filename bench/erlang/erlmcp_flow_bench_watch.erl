@@ -63,11 +63,9 @@ probe({Pid, _}) ->
 counts(Pid) ->
     Pid ! {seen, self()},
     receive
-        {seen, Pid, Ours, All} when map_size(Ours) =:= 0 ->
-            {ok, #{ours => 0, all => All}};
         {seen, Pid, Ours, All} ->
-            Names = [io_lib:format("~s/~b (~b)", [F, A, N])
+            Names = [io_lib:format("~s/~b ~b", [F, A, N])
                      || {{F, A}, N} <- lists:reverse(lists:keysort(2, maps:to_list(Ours)))],
-            {error, unicode:characters_to_binary(
-                [lists:join(", ", Names), io_lib:format("; of ~b by anything", [All])])}
+            {ok, #{ours => lists:sum(maps:values(Ours)), all => All,
+                   because => iolist_to_binary(lists:join(", ", Names))}}
     end.
