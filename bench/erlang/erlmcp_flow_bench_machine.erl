@@ -116,6 +116,7 @@ collect(Port, Acc) ->
         {Port, {exit_status, 0}} -> string:trim(iolist_to_binary(Acc));
         {Port, {exit_status, _}} -> undefined
     after 5000 ->
-        catch port_close(Port),
+        %% It may have ended at this very moment.
+        _ = try port_close(Port) catch error:badarg -> true end,
         undefined
     end.

@@ -218,8 +218,7 @@ agent_list([{S, I, M} | Rest], Parent, Messages, Agents, Next, Left)
             ok
     end;
 agent_list([{S, I, _} | _], Parent, _Messages, _Agents, Next, Left) ->
-    Parent ! {wrong, self(), #{sender => S, got => I, left => Left,
-                               expected => catch element(S, Next)}},
+    Parent ! {wrong, self(), #{sender => S, got => I, left => Left, expected => Next}},
     ok;
 agent_list([Other | _], Parent, _Messages, _Agents, _Next, _Left) ->
     Parent ! {wrong, self(), {unknown, Other}},
