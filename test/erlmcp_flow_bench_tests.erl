@@ -357,6 +357,80 @@ value_test() ->
         {"999K", count, 999000}, {"1.00M", count, 999999}, {"9999", count, 9999},
         {"0.0012 ms", ms, 0.00123}]].
 
+%% What a function writes to its group leader.
+printed(Fun) ->
+    Before = group_leader(),
+    Device = spawn_link(fun() -> device([]) end),
+    group_leader(Device, self()),
+    try Fun() after group_leader(Before, self()) end,
+    Device ! {text, self()},
+    receive {text, Text} -> Text end.
+
+device(Acc) ->
+    receive
+        {io_request, From, Ref, {put_chars, _Encoding, M, F, A}} ->
+            From ! {io_reply, Ref, ok},
+            device([Acc, apply(M, F, A)]);
+        {io_request, From, Ref, {put_chars, _Encoding, Chars}} ->
+            From ! {io_reply, Ref, ok},
+            device([Acc, Chars]);
+        {io_request, From, Ref, _} ->
+            From ! {io_reply, Ref, {error, enotsup}},
+            device(Acc);
+        {text, From} ->
+            From ! {text, unicode:characters_to_binary(Acc)}
+    end.
+
+console_test() ->
+    Text = printed(fun() ->
+        erlmcp_flow_bench:run_all(#{quick => true, save => false, only => <<"failover">>})
+    end),
+    [?assertNotEqual(nomatch, binary:match(Text, Part), Text)
+     || Part <- [<<"erlmcp_flow ">>, <<"== Reliability: other parts ==">>, <<"NOT BUILT">>,
+                 <<"== Summary ==">>, <<"0 PASS, 0 FAIL, 1 NOT BUILT">>]].
+
+%% On a terminal the progress stands on one line, which the result takes away; in a
+%% file there is a line only when nothing else was written for two seconds.
+progress_test() ->
+    Event = {progress, #{label => <<"work">>}, <<"own">>, 1, 5},
+    Run = fun(Mode) ->
+        printed(fun() ->
+            Printer = erlmcp_flow_bench_print:new(Mode),
+            ok = erlmcp_flow_bench_print:notify(Printer, Event),
+            ok = erlmcp_flow_bench_print:notify(Printer, {result, result()}),
+            ok = erlmcp_flow_bench_print:notify(Printer, {result, (result())#{quiet => true}})
+        end)
+    end,
+    ?assertMatch({match, _}, re:run(Run(tty), "\\r  .. work: round 1 of 5 \\(own\\)\\r *\\r.*PASS.*\\n$")),
+    ?assertEqual(iolist_to_binary([line(result()), "\n"]), Run(plain)),
+    ?assertEqual(<<>>, Run(silent)).
+
+fail_is_in_the_summary_test() ->
+    Record = #{results => [(result())#{verdict => fail, reason => <<"too slow by 3 %">>}],
+               summary => #{fail => 1}, seconds => 2.0},
+    Text = printed(fun() ->
+        erlmcp_flow_bench_print:summary(erlmcp_flow_bench_print:new(plain), Record)
+    end),
+    ?assertNotEqual(nomatch, binary:match(
+        Text, <<"FAIL Message throughput, local, 60 agents: too slow by 3 %">>)).
+
+%% -- what runs in other VMs, here ----------------------------------------
+
+waiting_messages_test_() ->
+    {timeout, 30, fun() ->
+        Spec = #{agents => 3, messages => 300, payload => term_to_binary([#{<<"a">> => 1}])},
+        [begin
+             {ok, Figures} = erlmcp_flow_bench_memory:queued(Spec#{via => Via}),
+             ?assertMatch(#{total := T, processes := P} when T > P, Figures)
+         end || Via <- [mailbox, batch]]
+    end}.
+
+bomb_test() ->
+    Bomb = zlib:compress(binary:copy(<<0>>, 5000000)),
+    ?assertMatch({ok, #{ns := _}}, erlmcp_flow_bench_compress:refuse(Bomb, 1048576)),
+    ?assertEqual({error, {not_refused, 5000000}},
+                 erlmcp_flow_bench_compress:refuse(Bomb, 10000000)).
+
 %% -- the record and its comparison ---------------------------------------
 
 record(Results) ->

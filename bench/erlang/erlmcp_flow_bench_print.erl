@@ -17,12 +17,11 @@
 %% Nothing may stand still longer than this (ms) without a word.
 -define(QUIET, 2000).
 
-%% @doc A printer; `silent' prints nothing.
--spec new(auto | silent) -> printer().
-new(silent) -> new_mode(silent);
-new(auto) -> new_mode(case is_tty() of true -> tty; false -> plain end).
-
-new_mode(Mode) ->
+%% @doc A printer for a terminal, for a file or a pipe, or for nobody; `auto' finds out.
+-spec new(auto | tty | plain | silent) -> printer().
+new(auto) ->
+    new(case is_tty() of true -> tty; false -> plain end);
+new(Mode) ->
     State = atomics:new(2, []),
     atomics:put(State, ?LAST, now_ms()),
     #{mode => Mode, state => State}.
