@@ -417,13 +417,20 @@ fail_is_in_the_summary_test() ->
 %% -- what runs in other VMs, here ----------------------------------------
 
 waiting_messages_test_() ->
-    {timeout, 30, fun() ->
+    {timeout, 30, fun() -> application_as_before(fun() ->
         Spec = #{agents => 3, messages => 300, payload => term_to_binary([#{<<"a">> => 1}])},
         [begin
              {ok, Figures} = erlmcp_flow_bench_memory:queued(Spec#{via => Via}),
              ?assertMatch(#{total := T, processes := P} when T > P, Figures)
          end || Via <- [mailbox, batch]]
-    end}.
+    end) end}.
+
+%% Some measurements start the application; other tests may want it stopped.
+application_as_before(Fun) ->
+    Running = lists:keymember(erlmcp_flow, 1, application:which_applications()),
+    try Fun() after
+        Running orelse application:stop(erlmcp_flow)
+    end.
 
 bomb_test() ->
     Bomb = zlib:compress(binary:copy(<<0>>, 5000000)),
@@ -509,7 +516,7 @@ compare_unreadable_test() ->
 %% -- the whole -----------------------------------------------------------
 
 quick_run_test_() ->
-    {timeout, 60, fun() ->
+    {timeout, 60, fun() -> application_as_before(fun() ->
         Dir = temp_dir(),
         #{results := Results, files := #{json := Json}, summary := Summary, seconds := Seconds} =
             erlmcp_flow_bench:run_all(#{quick => true, print => false, results_dir => Dir}),
@@ -522,7 +529,7 @@ quick_run_test_() ->
                                               V =:= pass orelse V =:= fail orelse V =:= info],
         ?assertMatch(#{verdict := pass, regressions := []}, erlmcp_flow_bench:compare(Json, Json)),
         ok = file:del_dir_r(Dir)
-    end}.
+    end) end}.
 
 only_test() ->
     #{results := Results} =
