@@ -1,59 +1,71 @@
 %% @private
-%% @doc Watches the schedulers while the benchmark runs: a process that stays on
-%% a normal scheduler for 5 ms or longer and goes in or out in one of our NIFs is
-%% our failure.
-%%
-%% The VM sees only how long, not why: on a machine whose cores are taken away by
-%% others, a thread that the system put aside for 5 ms looks the same. That is why
-%% the report names the functions.
+%% @doc Watches the schedulers while the benchmark runs: whoever keeps one for 5 ms
+%% and more without a break shows up here. A NIF that does is a defect.
 -module(erlmcp_flow_bench_watch).
 
--export([start/0, stop/1]).
--export_type([watch/0, report/0]).
+-export([start/0, stop/1, probe/1]).
+-export_type([watch/0]).
 
--opaque watch() :: pid() | taken.
--type report() :: #{ours := [{mfa(), Ms :: pos_integer()}], all := non_neg_integer()}.
+-opaque watch() :: {pid(), Previous :: term()}.
 
--define(LIMIT_MS, 5).
+-define(MS, 5).
+-define(NIFS, erlmcp_flow_nif).
 
-%% @doc Starts watching. There is one system monitor in a node: when somebody
-%% else has it, it is left alone, and `stop/1' says so.
+%% @doc There is one system monitor in a VM: whose it was before gets it back.
 -spec start() -> watch().
 start() ->
-    case erlang:system_monitor() of
-        undefined ->
-            Owner = self(),
-            Pid = spawn_link(fun() -> init(Owner) end),
-            receive {Pid, ready} -> Pid end;
-        _ ->
-            taken
+    Pid = spawn_link(fun() -> collect(#{}, 0) end),
+    {Pid, erlang:system_monitor(Pid, [{long_schedule, ?MS}])}.
+
+-spec stop(watch()) -> ok.
+stop({Pid, Previous}) ->
+    _ = case Previous of
+        undefined -> erlang:system_monitor(undefined);
+        {Before, Options} -> erlang:system_monitor(Before, Options)
+    end,
+    unlink(Pid),
+    exit(Pid, kill),
+    ok.
+
+collect(Ours, All) ->
+    receive
+        {monitor, _Who, long_schedule, Info} ->
+            Seen = lists:usort([{F, A} || {_, {?NIFS, F, A}} <- Info]),
+            collect(lists:foldl(fun one_more/2, Ours, Seen), All + 1);
+        {seen, From} ->
+            From ! {seen, self(), Ours, All},
+            collect(Ours, All)
     end.
 
-%% @doc Ends watching and tells what was seen.
--spec stop(watch()) -> {ok, report()} | {error, taken}.
-stop(taken) ->
-    {error, taken};
-stop(Pid) ->
-    Ref = monitor(process, Pid),
-    Pid ! {self(), stop},
-    receive
-        {Pid, Report} -> demonitor(Ref, [flush]), {ok, Report};
-        {'DOWN', Ref, process, Pid, Reason} -> exit(Reason)
-    end.
+one_more(Nif, Counts) ->
+    maps:update_with(Nif, fun(N) -> N + 1 end, 1, Counts).
 
-init(Owner) ->
-    _ = erlang:system_monitor(self(), [{long_schedule, ?LIMIT_MS}]),
-    Owner ! {self(), ready},
-    loop([], 0).
+%% @doc The last probe of a run: what was seen during it.
+-spec probe(watch()) -> erlmcp_flow_bench_engine:probe().
+probe({Pid, _}) ->
+    Metric = #{better => lower, unit => count},
+    #{id => <<"reliability.schedulers">>, group => reliability,
+      section => <<"Reliability: schedulers during this run">>,
+      label => <<"schedulers">>, needs => [?NIFS], warmup => false, rounds => 1,
+      params => #{ms => ?MS},
+      sides => fun(_) -> [{<<"this run">>, fun() -> counts(Pid) end}] end,
+      metrics => [
+          Metric#{id => <<"reliability.schedulers.nif">>, key => ours,
+                  label => <<"a NIF of ours held one for over 5 ms">>,
+                  targets => [{value, '=<', 0}]},
+          %% Collections of large heaps, and whatever else the machine does.
+          Metric#{id => <<"reliability.schedulers.all">>, key => all,
+                  label => <<"anything held one for over 5 ms">>}]}.
 
-loop(Ours, All) ->
+%% A machine with other things to do takes the processor away in the middle of any
+%% code, so the names are said: one name time and again is a defect, a few here and
+%% there on a busy machine are not.
+counts(Pid) ->
+    Pid ! {seen, self()},
     receive
-        {monitor, _Pid, long_schedule, Info} ->
-            Ms = proplists:get_value(timeout, Info, ?LIMIT_MS),
-            Mine = lists:usort([MFA || {Where, {erlmcp_flow_nif, _, _} = MFA} <- Info,
-                                       Where =:= in orelse Where =:= out]),
-            loop([{MFA, Ms} || MFA <- Mine] ++ Ours, All + 1);
-        {From, stop} ->
-            _ = erlang:system_monitor(undefined),
-            From ! {self(), #{ours => lists:reverse(Ours), all => All}}
+        {seen, Pid, Ours, All} ->
+            Names = [io_lib:format("~s/~b ~b", [F, A, N])
+                     || {{F, A}, N} <- lists:reverse(lists:keysort(2, maps:to_list(Ours)))],
+            {ok, #{ours => lists:sum(maps:values(Ours)), all => All,
+                   because => iolist_to_binary(lists:join(", ", Names))}}
     end.
