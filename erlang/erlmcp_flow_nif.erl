@@ -114,7 +114,8 @@ version() ->
 compress(_Algorithm, _Binary, _Level, _MaxOut) ->
     erlang:nif_error(nif_not_loaded).
 
--spec compress_dirty(algorithm(), binary(), Level :: default | byte(), MaxOut :: non_neg_integer()) ->
+-spec compress_dirty(algorithm(), binary(), Level :: default | byte(),
+                     MaxOut :: non_neg_integer()) ->
     {ok, binary()} | {error, reason()}.
 compress_dirty(_Algorithm, _Binary, _Level, _MaxOut) ->
     erlang:nif_error(nif_not_loaded).
