@@ -72,8 +72,8 @@
 %% Decompression runs on a normal scheduler for inputs up to this size: what they
 %% really hold takes 50 microseconds at most. Input made up to be slow (DEFLATE
 %% blocks that hold nothing but their own code tables) takes 50 microseconds a
-%% kilobyte, so the size also keeps that under a millisecond.
--define(NORMAL_IN, 16384).
+%% kilobyte, so the size also keeps that to some 0.6 milliseconds.
+-define(NORMAL_IN, 12288).
 %% And it stops there at this size of the result: the rare input that unfolds to
 %% more starts anew on a dirty scheduler.
 -define(NORMAL_OUT, 131072).
