@@ -14,7 +14,7 @@
 -module(erlmcp_flow_metrics).
 
 -export([init/0]).
--export([counter/3, gauge/3, gauge_fun/4, histogram/4, unregister/1]).
+-export([counter/3, counter_fun/4, gauge/3, gauge_fun/4, histogram/4, unregister/1]).
 -export([add/2, set/2, observe/2]).
 -export([overview/0, prometheus/0, list/0]).
 -export_type([name/0, labels/0, handle/0, sample/0]).
@@ -25,7 +25,7 @@
 -opaque handle() ::
     {counter, name(), labels(), counters:counters_ref()}
     | {gauge, name(), labels(), atomics:atomics_ref()}
-    | {gauge_fun, name(), labels(), fun(() -> number())}
+    | {counter_fun | gauge_fun, name(), labels(), fun(() -> number())}
     | {histogram, name(), labels(), erlmcp_flow_histogram:t(), float()}.
 -type sample() :: #{
     name := name(), labels := labels(), type := counter | gauge | histogram,
@@ -53,6 +53,12 @@ init() ->
 -spec counter(name(), labels(), Help :: binary()) -> handle().
 counter(Name, Labels, Help) ->
     enlist({counter, Name, Labels, counters:new(1, [write_concurrency])}, Help).
+
+%% @doc Registers a counter that somebody else counts: it is asked for when it is
+%% read, as with `gauge_fun/4'.
+-spec counter_fun(name(), labels(), Help :: binary(), fun(() -> non_neg_integer())) -> handle().
+counter_fun(Name, Labels, Help, Fun) when is_function(Fun, 0) ->
+    enlist({counter_fun, Name, Labels, Fun}, Help).
 
 %% @doc Registers a gauge: the last value set, a number.
 -spec gauge(name(), labels(), Help :: binary()) -> handle().
@@ -160,13 +166,10 @@ read({counter, _, _, Ref}) ->
 read({gauge, _, _, Ref}) ->
     <<Value/float>> = <<(atomics:get(Ref, 1)):64>>,
     {ok, gauge, Value};
+read({counter_fun, _, _, Fun}) ->
+    computed(counter, Fun);
 read({gauge_fun, _, _, Fun}) ->
-    try Fun() of
-        Value when is_number(Value) -> {ok, gauge, Value};
-        _ -> error
-    catch
-        _:_ -> error
-    end;
+    computed(gauge, Fun);
 read({histogram, _, _, H, Scale}) ->
     Percentile = fun(P) -> erlmcp_flow_histogram:percentile(H, P) * Scale end,
     {ok, histogram, #{
@@ -176,6 +179,14 @@ read({histogram, _, _, H, Scale}) ->
         p50 => Percentile(50), p95 => Percentile(95), p99 => Percentile(99),
         scale => Scale,
         buckets => erlmcp_flow_histogram:to_list(H)}}.
+
+computed(Type, Fun) ->
+    try Fun() of
+        Value when is_number(Value) -> {ok, Type, Value};
+        _ -> error
+    catch
+        _:_ -> error
+    end.
 
 %% @doc All metrics as a map from name to a list of `{Labels, Value}'; histograms
 %% as `#{count, mean, max, p50, p95, p99}'.

@@ -35,7 +35,9 @@ gauge_fun() ->
     _ = ?M:gauge_fun(<<"flow.test.fun">>, #{}, <<"h">>, fun() -> 42 end),
     _ = ?M:gauge_fun(<<"flow.test.bad">>, #{}, <<"h">>, fun() -> error(oops) end),
     _ = ?M:gauge_fun(<<"flow.test.odd">>, #{}, <<"h">>, fun() -> none end),
+    _ = ?M:counter_fun(<<"flow.test.total">>, #{}, <<"h">>, fun() -> 7 end),
     ?assertEqual(42, value(<<"flow.test.fun">>, #{})),
+    ?assertEqual(7, value(<<"flow.test.total">>, #{})),
     ?assertNot(maps:is_key(<<"flow.test.bad">>, ?M:overview())),
     ?assertNot(maps:is_key(<<"flow.test.odd">>, ?M:overview())).
 
