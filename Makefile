@@ -16,7 +16,8 @@ setup:
 compile: setup
 	@$(REBAR) compile
 
-## make bench      the benchmark on real input, under 10 minutes; FULL=1 for more samples
+## make bench      the benchmark on real input, under 10 minutes; FULL=1 for more samples,
+##                 STRICT=1 to fail when a target is missed, ONLY=part to pick
 bench: compile
 	@erl -pa _build/default/lib/*/ebin -noshell -eval "erlmcp_flow_bench:main()."
 

@@ -553,6 +553,17 @@ options_test() ->
     ?assertError(badarg, erlmcp_flow_bench:run_all([quick])),
     ?assertError(badarg, erlmcp_flow_bench:generate_report(#{})).
 
+%% A missed target is told, and ends the run with 1 only when asked for; a figure
+%% that could not be taken always does.
+status_test() ->
+    Missed = #{verdict => fail, median => 1.0},
+    Broken = #{verdict => fail, reason => <<"wrong result">>},
+    Good = #{verdict => pass, median => 1.0},
+    ?assertEqual(0, erlmcp_flow_bench:status([Good, Missed], false)),
+    ?assertEqual(1, erlmcp_flow_bench:status([Good, Missed], true)),
+    ?assertEqual(0, erlmcp_flow_bench:status([Good], true)),
+    ?assertEqual(1, erlmcp_flow_bench:status([Good, Broken], false)).
+
 %% `make bench' relies on it.
 exit_status_test_() ->
     {timeout, 60, fun() ->

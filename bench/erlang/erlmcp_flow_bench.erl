@@ -8,7 +8,7 @@
 
 -export([run_all/0, run_all/1, run_throughput/0, run_latency/0, run_memory/0,
          run_reliability/0, generate_report/1, compare/2, compare/3, main/0]).
--export([run/2]).
+-export([run/2, status/2]).
 -export_type([opts/0, results/0, group/0]).
 
 -type group() :: throughput | latency | memory | reliability.
@@ -93,12 +93,23 @@ compare(Base, New) ->
 compare(Base, New, Opts) ->
     erlmcp_flow_bench_compare:compare(Base, New, Opts).
 
-%% @doc For `make bench': runs everything and ends the VM, with 1 when a line
-%% failed.
+%% @doc For `make bench': runs everything and ends the VM. The status is 1 when
+%% something could not be measured (wrong results, a crash, missing input), and with
+%% `STRICT=1' also when a target was missed.
 -spec main() -> no_return().
 main() ->
-    #{summary := Summary} = run_all(),
-    halt(case maps:get(fail, Summary, 0) of 0 -> 0; _ -> 1 end).
+    #{results := Results} = run_all(),
+    halt(status(Results, os:getenv("STRICT", "") =/= "")).
+
+%% @private
+-spec status([erlmcp_flow_bench_engine:result()], Strict :: boolean()) -> 0 | 1.
+status(Results, Strict) ->
+    Failed = [R || #{verdict := fail} = R <- Results],
+    Broken = [R || R <- Failed, not is_map_key(median, R)],
+    case Broken =/= [] orelse (Strict andalso Failed =/= []) of
+        true -> 1;
+        false -> 0
+    end.
 
 %% @private
 %% @doc Runs the probes of some groups.
