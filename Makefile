@@ -1,9 +1,9 @@
 # Thin: each target is a line or two. `make help` lists them.
 REBAR ?= rebar3
 SHELL := /bin/sh
+STEPS := eunit ct cover dialyzer xref doc format lint cargo-test elixir
 
-.PHONY: help setup compile bench test check eunit ct cover dialyzer xref doc \
-        format lint cargo-test cargo-bench fuzz elixir metrics shell clean distclean
+.PHONY: help setup compile bench test check cargo-bench fuzz shell metrics clean distclean $(STEPS)
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -25,43 +25,13 @@ bench: compile
 test: setup
 	@sh scripts/check.sh test
 
-## make check      what CI runs: format, lint, tests, coverage, dialyzer, xref, docs, fuzz
+## make check      what CI runs: the tests, format, lint, coverage, dialyzer, xref, docs,
+##                 the Elixir example, fuzz
 check: setup
 	@sh scripts/check.sh all
 
-eunit ct cover dialyzer xref doc \
-        format lint cargo-test cargo-bench fuzz elixir metrics shell clean distclean
-
-help:
-	@sed -n 's/^## //p' Makefile
-
-## make setup      install what is missing (Debian, Ubuntu) or say what to install
-setup:
-	@sh scripts/setup.sh
-
-## make compile    build the native library and the Erlang modules
-compile: setup
-	@$(REBAR) compile
-
-## make bench      the benchmark on real input, under 10 minutes; FULL=1 for more samples
-bench: compile
-	@erl -pa _build/default/lib/*/ebin -noshell -eval "erlmcp_flow_bench:main()."
-
-## make test       the tests: cargo test, eunit with PropEr, common test
-test: setup
-	@sh scripts/check.sh test
-
-## make check      what CI runs: format, lint, tests, coverage, dialyzer, xref, docs, fuzz
-check: setup
-	@sh scripts/check.sh all
-
-## make check STEP=name   one step of it (sh scripts/check.sh help lists them)
-ifdef STEP
-check-step: setup
-	@sh scripts/check.sh $(STEP)
-endif
-
-eunit ct cover dialyzer xref doc format lint cargo-test elixir: setup
+## make STEP       one of: eunit ct cover dialyzer xref doc format lint cargo-test elixir
+$(STEPS): setup
 	@sh scripts/check.sh $@
 
 ## make cargo-bench   the criterion benches of the native crates
@@ -81,7 +51,7 @@ metrics: compile
 	@erl -pa _build/default/lib/*/ebin -noshell -eval \
 	  "application:ensure_all_started(erlmcp_flow), io:put_chars(erlmcp_flow_metrics:prometheus()), halt()."
 
-## make clean      remove what was built (distclean: also cargo's target folder)
+## make clean      remove what was built (distclean: cargo's target folders too)
 clean:
 	@rm -rf _build priv
 
