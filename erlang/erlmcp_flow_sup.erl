@@ -14,6 +14,7 @@ init([]) ->
     %% A default instance that keeps failing must not take the others along
     %% more often than this: 10 restarts in 10 seconds.
     Children = [
-        erlmcp_flow_batch_processor:child_spec(#{name => erlmcp_flow_batch_processor})
+        erlmcp_flow_batch_processor:child_spec(#{name => erlmcp_flow_batch_processor}),
+        erlmcp_flow_lru_cache:child_spec(#{name => erlmcp_flow_lru_cache})
     ],
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, Children}}.

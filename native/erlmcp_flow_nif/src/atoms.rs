@@ -2,6 +2,10 @@
 rustler::atoms! {
     ok,
     error,
+    // cache
+    check,
+    dirty,
+    miss,
     // outbox
     empty,
     erlmcp_flow_batch,

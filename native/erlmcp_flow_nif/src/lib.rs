@@ -3,6 +3,8 @@
 #![deny(unsafe_code)]
 
 mod atoms;
+mod cache;
+mod cache_registry;
 mod outbox;
 mod outbox_registry;
 mod schedule;

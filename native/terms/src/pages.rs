@@ -12,7 +12,8 @@
 //! An entry of a quarter page or more has a page to itself, which is freed with it.
 
 use rustler::sys::{
-    enif_alloc_env, enif_clear_env, enif_free_env, enif_make_copy, ErlNifEnv, ErlNifTerm,
+    enif_alloc_env, enif_clear_env, enif_free_env, enif_is_identical, enif_make_copy, ErlNifEnv,
+    ErlNifTerm,
 };
 use rustler::{Env, Term};
 
@@ -31,16 +32,26 @@ pub struct PageSlot {
 
 struct Cell {
     term: ErlNifTerm,
-    bytes: usize,
+    /// `FREE`: the cell is free. Larger sizes than fit are counted as `HUGE`.
+    bytes: u32,
+}
+
+const FREE: u32 = u32::MAX;
+const HUGE: u32 = FREE - 1;
+
+fn stored(bytes: usize) -> u32 {
+    u32::try_from(bytes).map_or(HUGE, |bytes| bytes.min(HUGE))
 }
 
 struct Page {
     env: *mut ErlNifEnv,
-    /// By number; `None` is free, and its number is in `free`.
-    cells: Vec<Option<Cell>>,
+    /// By number; the numbers of free ones are in `free`.
+    cells: Vec<Cell>,
     free: Vec<u32>,
     live: usize,
     dead: usize,
+    /// It is in the list of pages with room.
+    listed: bool,
 }
 
 // SAFETY: the environment belongs to this value alone; what writes to it takes
@@ -59,14 +70,19 @@ impl Page {
             free: Vec::new(),
             live: 0,
             dead: 0,
+            listed: false,
         }
     }
 
-    fn insert(&mut self, term: Term, bytes: usize) -> u32 {
+    fn term(&self, cell: u32) -> Option<ErlNifTerm> {
+        self.cells.get(cell as usize).filter(|cell| cell.bytes != FREE).map(|cell| cell.term)
+    }
+
+    fn insert(&mut self, term: Term, bytes: u32) -> u32 {
         // SAFETY: `term` is live, and `&mut self`.
         let term = unsafe { enif_make_copy(self.env, term.as_c_arg()) };
-        self.live += bytes;
-        let cell = Some(Cell { term, bytes });
+        self.live += bytes as usize;
+        let cell = Cell { term, bytes };
         match self.free.pop() {
             Some(free) => {
                 self.cells[free as usize] = cell;
@@ -80,13 +96,14 @@ impl Page {
     }
 
     fn remove(&mut self, cell: u32) -> usize {
-        let Some(gone) = self.cells.get_mut(cell as usize).and_then(Option::take) else {
+        let Some(gone) = self.cells.get_mut(cell as usize).filter(|cell| cell.bytes != FREE) else {
             return 0;
         };
+        let bytes = std::mem::replace(&mut gone.bytes, FREE) as usize;
         self.free.push(cell);
-        self.live -= gone.bytes;
-        self.dead += gone.bytes;
-        gone.bytes
+        self.live -= bytes;
+        self.dead += bytes;
+        bytes
     }
 
     /// Copies what is alive to a fresh environment and frees the old one. Cells
@@ -94,7 +111,7 @@ impl Page {
     fn compact(&mut self) {
         // SAFETY: no precondition.
         let fresh = unsafe { enif_alloc_env() };
-        for cell in self.cells.iter_mut().flatten() {
+        for cell in self.cells.iter_mut().filter(|cell| cell.bytes != FREE) {
             // SAFETY: the term is live in `self.env`, which is freed only below.
             cell.term = unsafe { enif_make_copy(fresh, cell.term) };
         }
@@ -136,20 +153,37 @@ pub struct Pages {
 
 impl Pages {
     pub fn insert(&mut self, term: Term) -> PageSlot {
-        let bytes = size::of(term);
+        self.insert_sized(term, size::of(term))
+    }
+
+    /// For a caller that has measured the term.
+    pub fn insert_sized(&mut self, term: Term, bytes: usize) -> PageSlot {
         let page = if bytes >= LARGE { self.add() } else { self.page_for(bytes) };
-        self.live += bytes;
+        let bytes = stored(bytes);
+        self.live += bytes as usize;
         // The number comes from `add` or `page_for`: it is a page.
         let cell = self.pages[page as usize].get_or_insert_with(Page::new).insert(term, bytes);
         PageSlot { page, cell }
     }
 
+    #[inline]
+    fn word(&self, slot: PageSlot) -> Option<ErlNifTerm> {
+        self.pages.get(slot.page as usize)?.as_ref()?.term(slot.cell)
+    }
+
     /// A copy in the caller's environment; `None` after a removal.
+    #[inline]
     pub fn get<'a>(&self, env: Env<'a>, slot: PageSlot) -> Option<Term<'a>> {
-        let page = self.pages.get(slot.page as usize)?.as_ref()?;
-        let cell = page.cells.get(slot.cell as usize)?.as_ref()?;
+        let word = self.word(slot)?;
         // SAFETY: the term is live in its page, and only read.
-        Some(unsafe { Term::new(env, enif_make_copy(env.as_c_arg(), cell.term)) })
+        Some(unsafe { Term::new(env, enif_make_copy(env.as_c_arg(), word)) })
+    }
+
+    /// Is the stored term `=:=` this one? Nothing is copied.
+    #[inline]
+    pub fn is(&self, slot: PageSlot, term: Term) -> bool {
+        // SAFETY: both terms are live, and only read.
+        self.word(slot).is_some_and(|word| unsafe { enif_is_identical(word, term.as_c_arg()) == 1 })
     }
 
     pub fn remove(&mut self, slot: PageSlot) {
@@ -186,8 +220,13 @@ impl Pages {
     }
 
     fn has_room(&mut self, page: u32) {
-        if self.open != Some(page) && !self.roomy.contains(&page) {
-            self.roomy.push(page);
+        if self.open == Some(page) {
+            return;
+        }
+        if let Some(Some(known)) = self.pages.get_mut(page as usize) {
+            if !std::mem::replace(&mut known.listed, true) {
+                self.roomy.push(page);
+            }
         }
     }
 
@@ -200,7 +239,12 @@ impl Pages {
                 }
             }
             match self.roomy.pop() {
-                Some(page) => self.open = Some(page),
+                Some(page) => {
+                    if let Some(Some(known)) = self.pages.get_mut(page as usize) {
+                        known.listed = false;
+                        self.open = Some(page);
+                    }
+                }
                 None => {
                     let page = self.add();
                     self.open = Some(page);
