@@ -178,12 +178,18 @@ bad_opts(Args) ->
         Args, #{4 => "options have to be a map; ttl and timeout are milliseconds, "
                      "1 or more, or infinity"}).
 
+do_put(Ref, Key, Value, Ttl) when is_binary(Value), byte_size(Value) > 64 ->
+    %% Native code would ask for this anyway.
+    do_put(Ref, Key, erlmcp_flow_parts:own(Value), Ttl, -2);
 do_put(Ref, Key, Value, Ttl) ->
-    try ?NIF:cache_put(Ref, Key, Value, Ttl, -1) of
+    do_put(Ref, Key, Value, Ttl, -1).
+
+do_put(Ref, Key, Value, Ttl, Checked) ->
+    try ?NIF:cache_put(Ref, Key, Value, Ttl, Checked) of
         ok -> ok;
-        Other -> put(Other, Ref, Key, Value, Ttl, -1)
+        Other -> put(Other, Ref, Key, Value, Ttl, Checked)
     catch
-        error:undef -> put(not_running, Ref, Key, Value, Ttl, -1)
+        error:undef -> put(not_running, Ref, Key, Value, Ttl, Checked)
     end.
 
 put(ok, _Ref, _Key, _Value, _Ttl, _Heap) ->

@@ -79,8 +79,12 @@ enum Step<V> {
 
 impl<S: Store> Cache<S> {
     pub fn new(limits: Limits) -> Cache<S> {
+        let shards = if limits.capacity <= EXACT { 1 } else { SHARDS };
+        Cache::with_shards(limits, shards)
+    }
+
+    pub(crate) fn with_shards(limits: Limits, shards: usize) -> Cache<S> {
         let capacity = limits.capacity.max(1);
-        let shards = if capacity <= EXACT { 1 } else { SHARDS };
         let shards = (0..shards).map(|_| Locked {
             shard: Mutex::default(),
             oldest: AtomicU32::new(0),
@@ -339,13 +343,24 @@ impl<S: Store> Cache<S> {
         stats
     }
 
+    /// What the shared counters say: entries and bytes.
+    #[cfg(test)]
+    pub(crate) fn accounts(&self) -> (usize, usize) {
+        let bytes = if self.limits.max_bytes == usize::MAX {
+            self.stats().bytes
+        } else {
+            self.bytes.load(Relaxed)
+        };
+        (self.taken.load(Relaxed), bytes)
+    }
+
     #[inline]
     fn lock(&self, i: usize) -> Held<'_, S> {
         let locked = &self.shards[i];
         let shard = locked.shard.lock();
         let bytes = if self.limits.max_bytes == usize::MAX { 0 } else { shard.bytes() };
         let (len, oldest) = (shard.len(), shard.recent_tail());
-        Held { cache: self, locked, len, bytes, oldest, put: false, shard }
+        Held { cache: self, locked, was: len, len, bytes, oldest, put: false, shard }
     }
 }
 
@@ -354,6 +369,8 @@ impl<S: Store> Cache<S> {
 struct Held<'a, S: Store> {
     cache: &'a Cache<S>,
     locked: &'a Locked<S>,
+    /// Entries when it was locked.
+    was: usize,
     /// Entries as `taken` has them.
     len: usize,
     bytes: usize,
@@ -385,7 +402,7 @@ impl<S: Store> Drop for Held<'_, S> {
         let shard = &self.shard;
         // A hit ends here, all but always: it changes the order only.
         let moved = shard.recent_tail() != self.oldest;
-        if !self.put && !moved && shard.len() == self.len {
+        if !self.put && !moved && shard.len() == self.was {
             return;
         }
         if moved {

@@ -269,6 +269,9 @@ fn cache_get_dirty<'a>(env: Env<'a>, name: Term<'a>, key: Term<'a>, count: bool)
     lookup(env, name, key, count, true)
 }
 
+/// What Erlang code says of a term that it has not looked into.
+const UNCHECKED: i64 = -1;
+
 fn put(env: Env, name: Term, key: Term, value: Term, ttl: u64, heap: i64, dirty: bool) -> Atom {
     let parts = if dirty { usize::MAX } else { schedule::CACHE_PARTS };
     let (Some(key_size), Some(value_size)) =
@@ -276,8 +279,15 @@ fn put(env: Env, name: Term, key: Term, value: Term, ttl: u64, heap: i64, dirty:
     else {
         return atoms::dirty();
     };
-    let unchecked = heap < 0;
-    if unchecked && (key_size.parts | value_size.parts | key_size.opaque | value_size.opaque) {
+    let unknown = |term: Term, size: Size| {
+        size.opaque
+            || size.parts && {
+                // A small binary is kept as its bytes, whatever it is a part of.
+                let alone = Binary::from_term(term);
+                alone.map_or(true, |binary| binary.len() > size::HEAP_BINARY)
+            }
+    };
+    if heap < 0 && unknown(key, key_size) || heap == UNCHECKED && unknown(value, value_size) {
         return atoms::check();
     }
     if !dirty
@@ -307,8 +317,8 @@ fn put(env: Env, name: Term, key: Term, value: Term, ttl: u64, heap: i64, dirty:
 
 /// `ok`, `not_running`; `check`: there may be parts of larger binaries in it, or what
 /// a NIF cannot size up; `dirty`: ask `cache_put_dirty`. `ttl` 0 is the cache's own;
-/// `heap` is negative when it was not checked, and else what the caller knows of the
-/// value's heap bytes.
+/// `heap` is -1 when nothing was checked, -2 when the value was, and else what the
+/// caller knows of the value's heap bytes.
 #[rustler::nif]
 fn cache_put<'a>(
     env: Env<'a>,
