@@ -101,6 +101,8 @@ new(Timeout) -> #flights{timeout = Timeout}.
     {reply, term(), flights()} | {noreply, flights()}.
 call(timeout, _From, #flights{timeout = Timeout} = Flights) ->
     {reply, {timeout, Timeout}, Flights};
+call(waiting, _From, #flights{by_key = ByKey} = Flights) ->
+    {reply, lists:sum([length(F#flight.waiters) || F <- maps:values(ByKey)]), Flights};
 call({join, Key}, {Pid, _} = From, #flights{by_key = ByKey, timeout = Timeout} = Flights) ->
     case ByKey of
         #{Key := #flight{since = Since, waiters = Waiters} = Flight} ->
