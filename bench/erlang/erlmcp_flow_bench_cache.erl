@@ -241,25 +241,26 @@ answer(Port, Acc) ->
 memory(Name, Kind, N) ->
     Side = ?SIDES:new(Name, N, ?TTL),
     %% Atoms are not the cache's.
-    _ = Kind =:= atom_pid andalso [pair(Kind, I) || I <- lists:seq(1, N)],
+    fill({none, none}, Kind, N, 7919),
     Before = resident(),
-    fill(Side, Kind, N),
+    fill(Side, Kind, N, 7919),
     Filled = resident(),
-    fill(Side, Kind, N),
-    fill(Side, Kind, N),
+    fill(Side, Kind, N, 48_271),
+    fill(Side, Kind, N, 15_485_863),
     Overwritten = resident(),
     io:format("~b ~b", [(Filled - Before) div N, (Overwritten - Before) div N]).
 
-%% In random order, by a process that ends: what it allocated goes with it.
-fill(Side, Kind, N) ->
-    {Pid, Mon} = spawn_monitor(fun() ->
-        _ = rand:seed(exsss, 3),
-        Is = [I || {_, I} <- lists:sort([{rand:uniform(), I} || I <- lists:seq(1, N)])],
-        garbage_collect(),
-        lists:foreach(
-            fun(I) -> {Key, Value} = pair(Kind, I), ?SIDES:put(Side, Key, Value) end, Is)
-    end),
+%% In the scattered order that a prime makes, another one each time, by a process that
+%% allocates next to nothing itself.
+fill(Side, Kind, N, Prime) ->
+    {Pid, Mon} = spawn_monitor(fun() -> fill(Side, Kind, N, Prime, 0) end),
     receive {'DOWN', Mon, process, Pid, normal} -> ok end.
+
+fill(_Side, _Kind, N, _Prime, N) -> ok;
+fill(Side, Kind, N, Prime, I) ->
+    {Key, Value} = pair(Kind, I * Prime rem N + 1),
+    _ = ?SIDES:put(Side, Key, Value),
+    fill(Side, Kind, N, Prime, I + 1).
 
 resident() ->
     _ = [garbage_collect(P) || P <- processes()],

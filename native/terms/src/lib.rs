@@ -35,4 +35,5 @@ pub mod pages;
 pub mod parcel;
 pub mod size;
 pub mod store;
+mod tuple;
 pub mod word;

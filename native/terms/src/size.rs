@@ -3,7 +3,7 @@
 use rustler::{Binary, MapIterator, Term, TermType};
 
 use crate::imm::Imm;
-use crate::word;
+use crate::{tuple, word};
 
 const WORD: usize = std::mem::size_of::<usize>();
 
@@ -94,12 +94,11 @@ impl<'a> Walk<'a> {
         match term.get_type() {
             TermType::List => self.list(term, depth)?,
             TermType::Tuple => {
-                if let Ok(items) = rustler::types::tuple::get_tuple(term) {
-                    self.spend(items.len())?;
-                    self.size.heap += (1 + items.len()) * WORD;
-                    for item in items {
-                        self.child(item, depth)?;
-                    }
+                let items = tuple::elements(term);
+                self.spend(items.len())?;
+                self.size.heap += (1 + items.len()) * WORD;
+                for item in items {
+                    self.child(item, depth)?;
                 }
             }
             TermType::Map => self.map(term, depth)?,
