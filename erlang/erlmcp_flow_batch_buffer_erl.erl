@@ -34,7 +34,8 @@
     unacked = #{} :: #{pos_integer() => {pos_integer(), term(), [term()]}},
     next_id = 1 :: pos_integer(),
     counts = #{accepted => 0, delivered => 0, undelivered => 0, overloaded => 0,
-               batches => 0, retries => 0, pending => 0, crashes => 0} :: #{atom() => non_neg_integer()}
+               batches => 0, retries => 0, pending => 0, crashes => 0}
+        :: #{atom() => non_neg_integer()}
 }).
 
 -define(LOCAL, 0).

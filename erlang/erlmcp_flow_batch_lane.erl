@@ -22,7 +22,9 @@
     owed = [] :: [fun(() -> ok | stuck | unknown | not_running)],
     %% Pids of other nodes that are known to be gone.
     gone = #{} :: #{pid() => true},
-    %% No new attempt to connect before this time (native monotonic).
+    %% The other node is connected, and watched.
+    up = false :: boolean(),
+    %% No new attempt to connect before this time, ms.
     down_until :: undefined | integer()
 }).
 
@@ -31,13 +33,21 @@
 -define(DOWN, 1000).
 %% Waiting for the process that takes undelivered messages to be there again, ms.
 -define(STUCK, 2).
+%% Some twenty batches of 100 small messages; half a megabyte a node.
+-define(HEAP_WORDS, 65_536).
 %% Below this many bytes compression is not tried.
 -define(COMPRESS_FROM, 1024).
 
 -spec start_link(erlmcp_flow_batch_sup:context(), non_neg_integer(),
                  local | sink | {node, node()}) -> {ok, pid()} | {error, term()}.
 start_link(Context, Lane, Kind) ->
-    case gen_server:start_link(?MODULE, {Context, Lane, Kind}, []) of
+    %% A batch is copied to this heap: where it does not fit, it would go to fragments
+    %% first and be copied again by the collection that follows.
+    Opts = case Kind of
+        local -> [];
+        _ -> [{spawn_opt, [{min_heap_size, ?HEAP_WORDS}]}]
+    end,
+    case gen_server:start_link(?MODULE, {Context, Lane, Kind}, Opts) of
         {ok, Pid} -> {ok, Pid};
         {error, Reason} -> {error, Reason};
         ignore -> {error, ignore}
@@ -79,9 +89,14 @@ flush(Ref, Lane, Horizon) ->
 init({#{buffer := Buffer, opts := Opts, sent := Sent}, Lane, Kind}) ->
     process_flag(trap_exit, true),
     process_flag(message_queue_data, off_heap),
+    %% Short and bounded work that others wait for.
+    _ = [process_flag(priority, high) || direct(Buffer, Kind, Opts)],
     State = #state{buffer = Buffer, opts = Opts, lane = Lane, kind = Kind, sent = Sent},
     ok = erlmcp_flow_batch_buffer:attach(Buffer, Lane),
     {ok, watch_again(State), 0}.
+
+direct({native, _}, local, #{deliver := batch, delivery := at_most_once}) -> true;
+direct(_, _, _) -> false.
 
 -spec handle_call({flush, non_neg_integer()}, term(), #state{}) ->
     {reply, ok, #state{}, timeout()}.
@@ -99,6 +114,8 @@ handle_cast(_, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}, timeout()}.
 handle_info({'DOWN', MonRef, process, _, Reason}, State) ->
     run(down(MonRef, Reason, State));
+handle_info({nodedown, _}, State) ->
+    run(State#state{up = false});
 handle_info(_WakeOrTimeout, State) ->
     run(State).
 
@@ -232,42 +249,40 @@ send(Dest, Messages, #state{kind = local} = State) ->
         undefined -> {{error, noproc}, State};
         Pid -> {send_all(Pid, batch(Messages, State), []), State}
     end;
-send(Dest, Messages, #state{kind = {node, Node}} = State) ->
-    case State#state.gone of
-        #{Dest := true} ->
-            {{error, noproc}, State};
-        _ ->
-            State1 = watch(Dest, State),
-            connected_send(Node, Dest, batch(Messages, State1), State1)
+send(Dest, Messages, #state{kind = {node, _}, gone = Gone} = State) ->
+    case Gone of
+        #{Dest := true} -> {{error, noproc}, State};
+        _ -> remote_send(Dest, batch(Messages, State), State)
     end.
 
-connected_send(Node, Dest, Terms, State) ->
-    case send_all(Dest, Terms, [noconnect]) of
-        ok -> {ok, State};
-        noconnect ->
-            case connect(Node, State) of
-                {true, State1} ->
-                    %% Connected now, and down again at once: the next batch sees it.
-                    case send_all(Dest, Terms, [noconnect]) of
-                        ok -> {ok, State1};
-                        noconnect -> {{error, noconnection}, State1}
-                    end;
-                {false, State1} ->
-                    {{error, noconnection}, State1}
-            end
+%% Connects first: a monitor or a message to a node that is not connected would
+%% start a connection, and while that is pending messages are taken and then lost.
+remote_send(Dest, Terms, State) ->
+    case connect(State) of
+        {true, State1} ->
+            State2 = watch(Dest, State1),
+            case send_all(Dest, Terms, [noconnect]) of
+                ok -> {ok, State2};
+                noconnect -> {{error, noconnection}, State2#state{up = false}}
+            end;
+        {false, State1} ->
+            {{error, noconnection}, State1}
     end.
 
-connect(Node, #state{down_until = Until} = State) ->
-    Now = erlang:monotonic_time(millisecond),
-    case Until =/= undefined andalso Now < Until of
+connect(#state{up = true} = State) ->
+    {true, State};
+connect(#state{kind = {node, Node}, down_until = Until} = State) ->
+    Try = Until =:= undefined orelse erlang:monotonic_time(millisecond) >= Until
+          %% Somebody else has connected it meanwhile.
+          orelse lists:member(Node, nodes(connected)),
+    case Try andalso net_kernel:connect_node(Node) of
         true ->
+            true = monitor_node(Node, true),
+            {true, State#state{up = true, down_until = undefined}};
+        _ when not Try ->
             {false, State};
-        false ->
-            case net_kernel:connect_node(Node) of
-                true -> {true, State#state{down_until = undefined}};
-                _ -> {false, State#state{
-                         down_until = erlang:monotonic_time(millisecond) + ?DOWN}}
-            end
+        _ ->
+            {false, State#state{down_until = erlang:monotonic_time(millisecond) + ?DOWN}}
     end.
 
 send_all(_Dest, [], _Opts) ->
@@ -360,7 +375,7 @@ give_up(Id, Reason, #state{buffer = Buffer, sent = Sent, lane = Lane}) ->
 deliver_acked(Id, Dest, Messages, #state{buffer = {_, Sup} = Buffer, lane = Lane} = State) ->
     case target(Dest, State) of
         {ok, Target, State1} ->
-            State2 = note(Id, Target, watch(Target, State1)),
+            State2 = note(Id, Target, State1),
             AckRef = {Sup, Id},
             Term = {erlmcp_flow_batch, AckRef, pack(Messages, State2)},
             case send_acked(Target, Term, State2) of
@@ -374,11 +389,12 @@ deliver_acked(Id, Dest, Messages, #state{buffer = {_, Sup} = Buffer, lane = Lane
             finish([{Dest, Messages, Reason}], 0, 0, State1)
     end.
 
-send_acked(Target, Term, #state{kind = {node, Node}} = State) ->
-    connected_send(Node, Target, [Term], State);
+send_acked(Target, Term, #state{kind = {node, _}} = State) ->
+    remote_send(Target, [Term], State);
 send_acked(Target, Term, State) ->
+    State1 = watch(Target, State),
     _ = erlang:send(Target, Term),
-    {ok, State}.
+    {ok, State1}.
 
 target(Dest, #state{kind = local} = State) ->
     case resolve(Dest) of

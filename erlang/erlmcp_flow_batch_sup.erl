@@ -29,6 +29,7 @@ init(Opts) ->
     Native = erlmcp_flow_native:enabled(batch_processor),
     Kind = case Native of true -> native; false -> twin end,
     Sup = self(),
+    ok = erlmcp_flow_batch_metrics:register(maps:get(name, Opts)),
     Context = #{
         buffer => {Kind, Sup},
         owner => Native andalso new_buffer(Opts),

@@ -30,7 +30,8 @@ start_link(Context) ->
 -spec init(erlmcp_flow_batch_sup:context()) -> {ok, #state{}}.
 init(#{buffer := Buffer, opts := #{undelivered := Callback}}) ->
     process_flag(trap_exit, true),
-    State = #state{buffer = Buffer, callback = Callback, next_log = erlang:monotonic_time(millisecond)},
+    State = #state{buffer = Buffer, callback = Callback,
+                   next_log = erlang:monotonic_time(millisecond)},
     case erlmcp_flow_batch_buffer:attach_undelivered(Buffer) of
         0 ->
             {ok, State};

@@ -21,6 +21,15 @@
     cache_stats/1,
     cache_advance/2
 ]).
+%% compress
+-export([compress/4, compress_dirty/4, decompress/3, decompress_dirty/3,
+         compress_batch/4, decompress_batch/4]).
+%% serializer: batch
+-export([batch_encode/1, batch_encode_dirty/1, batch_decode/3, batch_decode_dirty/3]).
+%% serializer: etf
+-export([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
+-export([json_decode/5, json_decode_dirty/5, json_encode/2, json_encode_dirty/2]).
+-export([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
 %% outbox
 -export([
     outbox_new/6,
@@ -65,6 +74,15 @@
     cache_stats/1,
     cache_advance/2
 ]).
+%% compress
+-nifs([compress/4, compress_dirty/4, decompress/3, decompress_dirty/3,
+       compress_batch/4, decompress_batch/4]).
+%% serializer: batch
+-nifs([batch_encode/1, batch_encode_dirty/1, batch_decode/3, batch_decode_dirty/3]).
+%% serializer: etf
+-nifs([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
+-nifs([json_decode/5, json_decode_dirty/5, json_encode/2, json_encode_dirty/2]).
+-nifs([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
 %% outbox
 -nifs([
     outbox_new/6,
@@ -115,6 +133,130 @@ priv_dir() ->
 
 -spec version() -> binary().
 version() ->
+    erlang:nif_error(nif_not_loaded).
+
+%% compress
+
+-type algorithm() :: zlib | lz4 | zstd.
+-type reason() ::
+    too_large | invalid | trailing_data | dictionary_needed | unknown_format | enomem.
+
+-spec compress(algorithm(), binary(), Level :: default | byte(), MaxOut :: non_neg_integer()) ->
+    {ok, binary()} | {error, reason()}.
+compress(_Algorithm, _Binary, _Level, _MaxOut) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec compress_dirty(algorithm(), binary(), Level :: default | byte(),
+                     MaxOut :: non_neg_integer()) ->
+    {ok, binary()} | {error, reason()}.
+compress_dirty(_Algorithm, _Binary, _Level, _MaxOut) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec decompress(algorithm() | detect, binary(), MaxBytes :: non_neg_integer()) ->
+    {ok, binary()} | {error, reason()}.
+decompress(_Algorithm, _Binary, _MaxBytes) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec decompress_dirty(algorithm() | detect, binary(), MaxBytes :: non_neg_integer()) ->
+    {ok, binary()} | {error, reason()}.
+decompress_dirty(_Algorithm, _Binary, _MaxBytes) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec compress_batch(algorithm(), [binary()], Level :: default | byte(), Parallel :: boolean()) ->
+    {ok, [binary()]} | {error, {Position :: pos_integer(), reason()}}.
+compress_batch(_Algorithm, _Binaries, _Level, _Parallel) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec decompress_batch(
+    algorithm() | detect, [binary()], MaxBytes :: non_neg_integer(), Parallel :: boolean()) ->
+    {ok, [binary()]} | {error, {Position :: pos_integer(), reason()}}.
+decompress_batch(_Algorithm, _Binaries, _MaxBytes, _Parallel) ->
+    erlang:nif_error(nif_not_loaded).
+
+%% serializer: etf
+
+-type etf_reason() :: too_large | too_deep | unsafe | unknown_atom
+                    | {invalid, non_neg_integer()}.
+
+-spec etf_check_default(binary()) -> ok | dirty | {error, etf_reason()}.
+etf_check_default(_Bin) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec etf_check(binary(), MaxBytes :: non_neg_integer(), MaxDepth :: non_neg_integer(),
+                Safe :: boolean()) ->
+    ok | dirty | {ok, Plain :: binary()} | {error, etf_reason()}.
+etf_check(_Bin, _MaxBytes, _MaxDepth, _Safe) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec etf_check_dirty(binary(), non_neg_integer(), non_neg_integer(), boolean()) ->
+    ok | {ok, Plain :: binary()} | {error, etf_reason()}.
+etf_check_dirty(_Bin, _MaxBytes, _MaxDepth, _Safe) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec etf_why(binary(), Safe :: boolean()) -> etf_reason().
+etf_why(_Bin, _Safe) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec etf_why_dirty(binary(), Safe :: boolean()) -> etf_reason().
+etf_why_dirty(_Bin, _Safe) ->
+    erlang:nif_error(nif_not_loaded).
+
+%% serializer: batch
+
+-spec batch_encode([term()]) -> {ok, binary()} | dirty.
+batch_encode(_Terms) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec batch_encode_dirty([term()]) -> {ok, binary()}.
+batch_encode_dirty(_Terms) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec batch_decode(binary(), MaxBytes :: non_neg_integer(), Safe :: boolean()) ->
+    {ok, [term()]} | dirty | {error, etf_reason()}.
+batch_decode(_Bin, _MaxBytes, _Safe) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec batch_decode_dirty(binary(), non_neg_integer(), boolean()) ->
+    {ok, [term()]} | {error, etf_reason()}.
+batch_decode_dirty(_Bin, _MaxBytes, _Safe) ->
+    erlang:nif_error(nif_not_loaded).
+
+%% documents
+
+-spec json_decode(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | busy | repeats.
+json_decode(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec json_decode_dirty(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+json_decode_dirty(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec json_encode(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+json_encode(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec json_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+json_encode_dirty(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_decode(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | busy | repeats.
+msgpack_decode(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_decode_dirty(binary(), non_neg_integer(), non_neg_integer(), boolean(), boolean()) ->
+    {ok, term()} | {etf, binary()} | {error, term()} | repeats.
+msgpack_decode_dirty(_Binary, _MaxBytes, _MaxDepth, _AtomKeys, _Resolve) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_encode(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+msgpack_encode(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec msgpack_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
+msgpack_encode_dirty(_Term, _MaxDepth) ->
     erlang:nif_error(nif_not_loaded).
 
 %% outbox

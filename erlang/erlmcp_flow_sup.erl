@@ -13,8 +13,10 @@ start_link() ->
 init([]) ->
     %% A default instance that keeps failing must not take the others along
     %% more often than this: 10 restarts in 10 seconds.
-    Children = [
+    Flags = #{strategy => one_for_one, intensity => 10, period => 10},
+    {ok, {Flags, [
+        #{id => erlmcp_flow_metrics_sinks,
+          start => {erlmcp_flow_metrics_sinks, start_link, []}},
         erlmcp_flow_batch_processor:child_spec(#{name => erlmcp_flow_batch_processor}),
         erlmcp_flow_lru_cache:child_spec(#{name => erlmcp_flow_lru_cache})
-    ],
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, Children}}.
+    ]}}.

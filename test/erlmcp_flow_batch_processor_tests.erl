@@ -36,6 +36,16 @@ cases() ->
      stop_flushes, bad_options, bad_arguments, instances, not_running, share, share_owners,
      share_path, share_keys, remote_name_of_this_node].
 
+%% Properties over both.
+check_properties_test_() ->
+    [{timeout, 120, {lists:flatten(io_lib:format("~p ~p", [Prop, Kind])), fun() ->
+        use(Kind),
+        try ?assert(proper:quickcheck(prop_batch_processor:Prop(),
+                                      [{numtests, 60}, {to_file, user}]))
+        after restore()
+        end
+     end}} || Kind <- [native, twin], Prop <- [prop_arrives, prop_shared_part]].
+
 %%% Helpers
 
 %% Each case in a process of its own: no mail of one reaches another.

@@ -3,8 +3,14 @@
 #![deny(unsafe_code)]
 
 mod atoms;
+mod batch;
 mod cache;
 mod cache_registry;
+mod compress;
+mod document;
+mod etf;
+mod json;
+mod msgpack;
 mod outbox;
 mod outbox_registry;
 mod schedule;

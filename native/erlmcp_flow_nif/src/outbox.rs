@@ -123,6 +123,15 @@ impl Instance {
         self.pushed(env, pushed)
     }
 
+    fn push_open(&self, env: Env, dest: Term, message: Term) -> Atom {
+        let same = |pack: &Pack| pack.0.is_for(dest);
+        let put = |pack: &mut Pack| pack.0.push(message);
+        match self.outbox.push_open(hash_boxed(dest), same, put) {
+            Some(pushed) => self.pushed(env, pushed),
+            None => atoms::remote(),
+        }
+    }
+
     fn push_many(&self, env: Env, lane: LaneId, dest: Term, messages: &[Term]) -> Atom {
         if lane == SINK && !self.sink {
             return atoms::no_sink();
@@ -208,15 +217,23 @@ impl Instance {
     }
 }
 
+/// Destinations of the local lane and the sink are immediates; a word of another
+/// kind says nothing, and the VM hashes the term.
 fn to(dest: Term, lane: LaneId) -> To {
-    let word = match lane {
-        // Immediates.
-        LOCAL | SINK => terms::word::of(dest) as u64,
-        _ => dest.hash_internal(u64::from(lane)),
+    let hash = match lane {
+        LOCAL | SINK => mixed(terms::word::of(dest) as u64),
+        _ => hash_boxed(dest),
     };
-    let mixed = word.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let hash = mixed ^ (mixed >> 29);
     To { hash, lane }
+}
+
+fn hash_boxed(dest: Term) -> u64 {
+    mixed(dest.hash_internal(0))
+}
+
+fn mixed(word: u64) -> u64 {
+    let mixed = word.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed ^ (mixed >> 29)
 }
 
 fn limits(size: usize, timeout_ms: u64, max_pending: u64) -> Limits {
@@ -263,7 +280,8 @@ fn is_local(dest: Term) -> bool {
     dest.decode::<LocalPid>().is_ok() || dest.is_atom()
 }
 
-/// The destination `[]` is the sink.
+/// The destination `[]` is the sink. `remote`: one on another node that has no open
+/// batch (the caller finds out the node, see `outbox_push_node`), or none at all.
 #[rustler::nif]
 fn outbox_push(env: Env, name: Term, dest: Term, message: Term) -> Atom {
     let lane = if is_local(dest) {
@@ -271,7 +289,8 @@ fn outbox_push(env: Env, name: Term, dest: Term, message: Term) -> Atom {
     } else if dest.is_empty_list() {
         SINK
     } else {
-        return atoms::remote();
+        return registry::with(name, |i| i.push_open(env, dest, message))
+            .unwrap_or(atoms::not_running());
     };
     registry::with(name, |i| i.push(env, lane, dest, message)).unwrap_or(atoms::not_running())
 }

@@ -2,10 +2,40 @@
 //!
 //! A dirty call costs 5 to 13 microseconds before any work is done, a normal
 //! one 0.03; a normal NIF must stay far under a millisecond. So every NIF whose
-//! time grows with its input exists twice (`name` and `name_dirty`), and the
-//! thin Erlang module picks by size with the numbers below, which it reads once
-//! (`erlmcp_flow_nif:limits/0`). doc/schedulers.md has the measurements.
+//! time grows with its input exists twice (`name` and `name_dirty`): the Erlang
+//! module picks by size where size tells, and where it does not the normal one
+//! works against a budget from here and gives up. See doc/schedulers.md.
 
+/// Bytes that a compressed term may claim to inflate to on a normal scheduler
+/// (about 50 us).
+pub const NORMAL_INFLATE: u64 = 32 << 10;
+
+/// Units of about ten nanoseconds that a batch may take on a normal scheduler.
+/// Work beyond it is given up and done again on a dirty one, which at most
+/// doubles what takes a quarter of a millisecond anyway.
+pub const NORMAL_BATCH_WORK: u64 = 25_000;
+// Documents (JSON, MessagePack); the sizes of input are in erlmcp_flow_json.erl
+// and erlmcp_flow_msgpack.erl.
+
+/// Memory of a decoded document (from above, in bytes) up to which the normal
+/// NIF makes the term itself.
+pub const DOCUMENT_BUILD_MAX: u64 = 64 * 1024;
+
+/// Work units of reading a document (about a nanosecond each) on a normal
+/// scheduler.
+pub const DOCUMENT_READ_MAX: u64 = 200_000;
+
+/// Work units of a document walk (about a nanosecond each) on a normal scheduler.
+pub const DOCUMENT_WALK_MAX: usize = 200_000;
+
+/// Work below this many nanoseconds is not told to the scheduler: the call that
+/// tells it would cost more than it weighs.
+pub const TELL_SCHEDULER: usize = 10_000;
+
+/// Nanoseconds as percent of a timeslice, which is about a millisecond.
+pub fn percent(nanoseconds: usize) -> i32 {
+    (nanoseconds / 10_000).clamp(1, 100) as i32
+}
 // The batch buffer (outbox.rs).
 
 /// Batches and messages that one `outbox_poll` sends: a batch takes about a

@@ -172,6 +172,32 @@ impl<B: Batch> Outbox<B> {
         self.add(&mut shard, to, &now, &same, &make, put)
     }
 
+    /// Adds one message if its destination has an open batch; `None`: it has none,
+    /// and nothing was done. For callers that would have to find out the lane.
+    #[inline]
+    pub fn push_open(
+        &self,
+        hash: u64,
+        same: impl Fn(&B) -> bool,
+        put: impl FnOnce(&mut B),
+    ) -> Option<Result<Wake, Refused>> {
+        let mut shard = self.shard(hash).lock();
+        let shard = &mut *shard;
+        let same = |o: &Open<B>| o.hash == hash && same(&o.batch);
+        let mut entry = shard.open.find_entry(hash, same).ok()?;
+        if let Err(refused) = self.reserve(1) {
+            return Some(Err(refused));
+        }
+        shard.accepted += 1;
+        let batch = &mut entry.get_mut().batch;
+        put(batch);
+        if batch.len() < self.limits.batch_size {
+            return Some(Ok(None));
+        }
+        let (open, _) = entry.remove();
+        Some(Ok(self.ready(open)))
+    }
+
     /// Adds `n` messages for one destination: all of them, or none. `put(batch, i)`
     /// adds message `i`.
     pub fn push_many(

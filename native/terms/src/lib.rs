@@ -29,11 +29,14 @@
 //!   and so never set in these environments.
 
 pub mod bytes;
+pub mod document;
 pub mod imm;
 pub mod own;
 pub mod pages;
 pub mod parcel;
 pub mod size;
 pub mod store;
+pub mod template;
 mod tuple;
+pub mod walk;
 pub mod word;

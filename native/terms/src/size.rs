@@ -131,8 +131,13 @@ impl<'a> Walk<'a> {
         // be given up half way.
         let n = term.map_size().unwrap_or(0);
         self.spend(n)?;
-        // Up to 32 keys: the map, the tuple of keys. Above: a trie of cells.
-        self.size.heap += if n <= 32 { (4 + 2 * n) * WORD } else { (8 + 4 * n) * WORD };
+        // Up to 32 keys: the map, and the tuple of keys (the empty one is shared).
+        // Above: a trie of cells.
+        self.size.heap += match n {
+            0 => 3 * WORD,
+            1..=32 => (4 + 2 * n) * WORD,
+            _ => (8 + 4 * n) * WORD,
+        };
         if let Some(pairs) = MapIterator::new(term) {
             for (key, value) in pairs {
                 self.child(key, depth)?;
