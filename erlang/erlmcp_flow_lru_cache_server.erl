@@ -46,7 +46,7 @@ call(Ref, Op, Timeout) ->
     end.
 
 -spec init(#{atom() => term()}) -> {ok, #state{}}.
-init(#{cache_ttl := Ttl, fetch_timeout := Timeout} = Opts) ->
+init(#{name := Name, cache_ttl := Ttl, fetch_timeout := Timeout} = Opts) ->
     %% The cache is closed by `terminate/2'.
     _ = process_flag(trap_exit, true),
     Cache =
@@ -60,6 +60,7 @@ init(#{cache_ttl := Ttl, fetch_timeout := Timeout} = Opts) ->
             _ -> min(?SWEEP_MAX, max(?SWEEP_MIN, Ttl div 10))
         end,
     State = #state{cache = Cache, flights = ?FLIGHT:new(Timeout), sweep = Sweep},
+    ok = erlmcp_flow_lru_cache_metrics:register(Name),
     later(State),
     {ok, State}.
 

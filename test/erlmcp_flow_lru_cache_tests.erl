@@ -28,6 +28,7 @@ both_test_() ->
              {'idle gives memory back', fun idle/0},
              {'max_bytes', fun max_bytes/0},
              {'statistics', fun statistics/0},
+             {'metrics', fun metrics/0},
              {'clear', fun clear/0},
              {'large terms', fun large/0},
              {'parts do not pin', fun parts/0},
@@ -257,6 +258,19 @@ statistics() ->
     ?assertMatch(#{hits := 3, misses := 1, evictions := 1, size := 2}, Stats),
     ?assertEqual(75.0, maps:get(hit_rate_pct, Stats)),
     ok = ?C:stop(Cache).
+
+metrics() ->
+    {ok, Started} = application:ensure_all_started(erlmcp_flow),
+    Cache = cache(#{name => lru_cache_metrics}),
+    ok = ?C:put(Cache, k, v),
+    [?C:get(Cache, K) || K <- [k, k, k, none]],
+    Mine = [{maps:get(name, M), maps:get(value, M)}
+            || #{labels := #{instance := lru_cache_metrics}} = M <- erlmcp_flow_metrics:list()],
+    [?assertEqual(Value, proplists:get_value(<<"flow.cache.", Name/binary>>, Mine))
+     || {Name, Value} <- [{<<"hits">>, 3}, {<<"misses">>, 1}, {<<"hit_rate_pct">>, 75.0},
+                          {<<"size">>, 1}]],
+    ok = ?C:stop(Cache),
+    [ok = application:stop(App) || App <- lists:reverse(Started)].
 
 clear() ->
     Cache = cache(#{capacity => 50_000, ttl => infinity}),
