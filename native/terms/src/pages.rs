@@ -18,9 +18,9 @@ use rustler::sys::{
 };
 use rustler::{Env, Term};
 
-use crate::size;
+use crate::size::{self, Size};
 
-/// Bytes of heap, and of binaries kept alive, that a page holds.
+/// Bytes of heap that a page holds.
 pub const PAGE: usize = 64 * 1024;
 const LARGE: usize = PAGE / 4;
 
@@ -55,6 +55,8 @@ struct Page {
     free: Vec<u32>,
     live: usize,
     dead: usize,
+    /// Bytes of heap in use, about: what fills the page. Shared binaries do not.
+    heap: usize,
     /// It is in the list of pages with room.
     listed: bool,
 }
@@ -75,6 +77,7 @@ impl Page {
             free: Vec::new(),
             live: 0,
             dead: 0,
+            heap: 0,
             listed: false,
         }
     }
@@ -83,10 +86,11 @@ impl Page {
         self.cells.get(cell as usize).filter(|cell| cell.bytes != FREE).map(|cell| cell.term)
     }
 
-    fn insert(&mut self, term: Term, bytes: u32) -> u32 {
+    fn insert(&mut self, term: Term, bytes: u32, heap: usize) -> u32 {
         // SAFETY: `term` is live, and `&mut self`.
         let term = unsafe { enif_make_copy(self.env, term.as_c_arg()) };
         self.live += bytes as usize;
+        self.heap += heap;
         let cell = Cell { term, bytes };
         match self.free.pop() {
             Some(free) => {
@@ -126,6 +130,8 @@ impl Page {
         // SAFETY: all cells have moved: no word of the old environment is left.
         unsafe { enif_free_env(self.env) };
         self.env = fresh;
+        // The heap of each is not known; their share of all bytes is.
+        self.heap = self.heap.saturating_mul(self.live) / (self.live + self.dead).max(1);
         self.dead = 0;
     }
 
@@ -136,6 +142,7 @@ impl Page {
         self.free.clear();
         self.live = 0;
         self.dead = 0;
+        self.heap = 0;
     }
 }
 
@@ -161,16 +168,18 @@ pub struct Pages {
 
 impl Pages {
     pub fn insert(&mut self, term: Term) -> PageSlot {
-        self.insert_sized(term, size::of(term))
+        self.insert_sized(term, size::measure(term, usize::MAX).unwrap_or_default())
     }
 
     /// For a caller that has measured the term.
-    pub fn insert_sized(&mut self, term: Term, bytes: usize) -> PageSlot {
-        let page = if bytes >= LARGE { self.add() } else { self.page_for(bytes) };
+    pub fn insert_sized(&mut self, term: Term, size: Size) -> PageSlot {
+        let bytes = size.total();
+        let page = if bytes >= LARGE { self.add() } else { self.page_for(size.heap) };
         let bytes = stored(bytes);
         self.live += bytes as usize;
         // The number comes from `add` or `page_for`: it is a page.
-        let cell = self.pages[page as usize].get_or_insert_with(Page::new).insert(term, bytes);
+        let cell =
+            self.pages[page as usize].get_or_insert_with(Page::new).insert(term, bytes, size.heap);
         PageSlot { page, cell }
     }
 
@@ -238,11 +247,11 @@ impl Pages {
         }
     }
 
-    fn page_for(&mut self, bytes: usize) -> u32 {
+    fn page_for(&mut self, heap: usize) -> u32 {
         loop {
             if let Some(open) = self.open {
                 let page = self.pages[open as usize].as_ref();
-                if page.is_some_and(|p| p.live + p.dead + bytes <= PAGE) {
+                if page.is_some_and(|p| p.heap + heap <= PAGE) {
                     return open;
                 }
             }

@@ -114,7 +114,7 @@ impl TermStore {
                 }
             }
         }
-        Slot::Paged(self.pages.insert_sized(term, size.total()))
+        Slot::Paged(self.pages.insert_sized(term, size))
     }
 
     /// `None` only for a slot that was removed (a copy of it was kept).
