@@ -5,6 +5,22 @@
 -module(erlmcp_flow_nif).
 
 -export([version/0]).
+%% cache
+-export([
+    cache_new/4,
+    cache_close/1,
+    cache_get/2,
+    cache_peek/2,
+    cache_get_dirty/3,
+    cache_put/5,
+    cache_put_dirty/5,
+    cache_delete/2,
+    cache_delete_dirty/2,
+    cache_clear/1,
+    cache_sweep/1,
+    cache_stats/1,
+    cache_advance/2
+]).
 %% compress
 -export([compress/4, compress_dirty/4, decompress/3, decompress_dirty/3,
          compress_batch/4, decompress_batch/4]).
@@ -42,6 +58,22 @@
 ]).
 
 -nifs([version/0]).
+%% cache
+-nifs([
+    cache_new/4,
+    cache_close/1,
+    cache_get/2,
+    cache_peek/2,
+    cache_get_dirty/3,
+    cache_put/5,
+    cache_put_dirty/5,
+    cache_delete/2,
+    cache_delete_dirty/2,
+    cache_clear/1,
+    cache_sweep/1,
+    cache_stats/1,
+    cache_advance/2
+]).
 %% compress
 -nifs([compress/4, compress_dirty/4, decompress/3, decompress_dirty/3,
        compress_batch/4, decompress_batch/4]).
@@ -342,4 +374,63 @@ outbox_lanes(_A) ->
 -spec outbox_stats(ref()) ->
     [non_neg_integer()] | not_running.
 outbox_stats(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+%% cache
+-spec cache_new(atom(), pos_integer(), non_neg_integer(), non_neg_integer()) ->
+    reference().
+cache_new(_A, _B, _C, _D) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_close(reference()) -> ok.
+cache_close(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_get(ref(), term()) ->
+    {ok, term()} | miss | dirty | more | not_running.
+cache_get(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_peek(ref(), term()) ->
+    {ok, term()} | miss | dirty | more | not_running.
+cache_peek(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_get_dirty(ref(), term(), boolean()) ->
+    {ok, term()} | miss | not_running.
+cache_get_dirty(_A, _B, _C) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_put(ref(), term(), term(), non_neg_integer(), integer()) ->
+    ok | check | dirty | not_running.
+cache_put(_A, _B, _C, _D, _E) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_put_dirty(ref(), term(), term(), non_neg_integer(), integer()) ->
+    ok | check | not_running.
+cache_put_dirty(_A, _B, _C, _D, _E) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_delete(ref(), term()) -> ok | dirty | not_running.
+cache_delete(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_delete_dirty(ref(), term()) -> ok | not_running.
+cache_delete_dirty(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_clear(ref()) -> ok | not_running.
+cache_clear(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_sweep(ref()) -> ok | more | not_running.
+cache_sweep(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_stats(ref()) -> [non_neg_integer()] | not_running.
+cache_stats(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec cache_advance(ref(), non_neg_integer()) -> ok | not_running.
+cache_advance(_A, _B) ->
     erlang:nif_error(nif_not_loaded).

@@ -17,5 +17,6 @@ init([]) ->
     {ok, {Flags, [
         #{id => erlmcp_flow_metrics_sinks,
           start => {erlmcp_flow_metrics_sinks, start_link, []}},
-        erlmcp_flow_batch_processor:child_spec(#{name => erlmcp_flow_batch_processor})
+        erlmcp_flow_batch_processor:child_spec(#{name => erlmcp_flow_batch_processor}),
+        erlmcp_flow_lru_cache:child_spec(#{name => erlmcp_flow_lru_cache})
     ]}}.

@@ -4,6 +4,8 @@
 
 mod atoms;
 mod batch;
+mod cache;
+mod cache_registry;
 mod compress;
 mod document;
 mod etf;

@@ -53,3 +53,26 @@ pub const OUTBOX_DROP_HERE: u64 = 1_000;
 /// Polls without a full batch before the drainer rests (each about a microsecond,
 /// and other processes run in between): a batch fills in some tens of microseconds.
 pub const OUTBOX_LINGER: u32 = 20;
+
+// The cache (cache.rs).
+
+/// Parts of a key or a value (elements, list cells, map pairs) that a normal NIF
+/// walks to size it up: about 10 ns each.
+pub const CACHE_PARTS: usize = 4_000;
+
+/// Bytes of a binary key that a normal NIF hashes and compares: about 1 ns each.
+pub const CACHE_KEY_BYTES: usize = 16 * 1024;
+
+/// Heap bytes that a normal NIF copies (shared binaries are not copied): 2 to 4 ns a
+/// word.
+pub const CACHE_COPY_BYTES: usize = 128 * 1024;
+
+/// An entry of more bytes than this is freed by a thread: giving 1 MB back to the
+/// system takes some 50 microseconds.
+pub const CACHE_FREE_HERE: usize = 1024 * 1024;
+
+/// Entries that one sweep removes: some 100 ns each.
+pub const CACHE_SWEEP: usize = 500;
+
+/// A cleared shard with more entries than this is freed by a thread.
+pub const CACHE_CLEAR_HERE: usize = 500;

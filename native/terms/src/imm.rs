@@ -2,10 +2,8 @@
 
 use std::mem::MaybeUninit;
 
-use rustler::sys::{
-    enif_get_int64, enif_get_local_pid, enif_is_atom, enif_is_empty_list, ErlNifTerm,
-};
-use rustler::{Env, Term};
+use rustler::sys::{enif_get_int64, enif_get_local_pid, ErlNifTerm};
+use rustler::{Env, Term, TermType};
 
 /// An atom, a small integer, a local pid or `[]`, kept as its word.
 ///
@@ -24,20 +22,40 @@ const MAX_SMALL: i64 = (1 << (SMALL_BITS - 1)) - 1;
 const MIN_SMALL: i64 = -(1 << (SMALL_BITS - 1));
 
 impl Imm {
+    #[inline]
     pub fn of(term: Term) -> Option<Imm> {
+        Imm::of_type(term, term.get_type())
+    }
+
+    /// The same for a caller that knows the term's type already.
+    #[inline]
+    pub fn of_type(term: Term, kind: TermType) -> Option<Imm> {
         let (env, word) = (term.get_env().as_c_arg(), term.as_c_arg());
-        let mut pid = MaybeUninit::uninit();
-        let mut int = 0;
-        // SAFETY: the term is live in `env`, and the out parameters are ours. They
-        // are read only where the call says that it wrote them.
-        let immediate = unsafe {
-            enif_is_atom(env, word) != 0
-                || enif_get_local_pid(env, word, pid.as_mut_ptr()) != 0
-                || (enif_get_int64(env, word, &mut int) != 0
-                    && (MIN_SMALL..=MAX_SMALL).contains(&int))
-                || enif_is_empty_list(env, word) != 0
+        let immediate = match kind {
+            TermType::Atom => true,
+            TermType::Integer => {
+                let mut int = 0;
+                // SAFETY: the term is live in `env`, and the out parameter is ours;
+                // it is read only where the call says that it wrote it.
+                let is_64 = unsafe { enif_get_int64(env, word, &mut int) != 0 };
+                is_64 && (MIN_SMALL..=MAX_SMALL).contains(&int)
+            }
+            TermType::Pid => {
+                let mut pid = MaybeUninit::uninit();
+                // SAFETY: as above; the pid is never read.
+                unsafe { enif_get_local_pid(env, word, pid.as_mut_ptr()) != 0 }
+            }
+            TermType::List => term.is_empty_list(),
+            _ => false,
         };
         immediate.then_some(Imm(word))
+    }
+
+    /// Is the term this immediate? Equal words are equal terms, and a term that is
+    /// not an immediate has another word.
+    #[inline]
+    pub fn is(self, term: Term) -> bool {
+        self.0 == term.as_c_arg()
     }
 
     pub fn term<'a>(self, env: Env<'a>) -> Term<'a> {

@@ -1,16 +1,17 @@
 //! Owned Erlang terms outside a process: what a cache, a queue or a batch buffer
-//! keeps between NIF calls. Three ways:
+//! keeps between NIF calls. Four ways:
 //!
 //! | way | what it is | for |
 //! |---|---|---|
 //! | [`imm`] | the term's word itself | atoms, small integers, local pids, `[]` |
 //! | [`bytes`] | a binary's bytes, or external term format | few bytes an entry, dear to read |
 //! | [`pages`] | a copy in an environment that many entries share | everything else |
+//! | [`own`] | a copy in an environment of its own | large terms |
 //!
-//! [`store::TermStore`] picks between the first and the last, and keeps small
+//! [`store::TermStore`] picks among all but the second, and keeps small
 //! binaries inline. [`parcel`] is for messages: copied once, then moved.
 //!
-//! An environment of its own for each entry is none of the ways: it costs 0.9 KB
+//! An environment of its own for each small entry is none of the ways: it costs 0.9 KB
 //! empty and 2.6 KB with any term in it (doc/notes-batch.md).
 //!
 //! # Soundness, in one place
@@ -30,10 +31,12 @@
 pub mod bytes;
 pub mod document;
 pub mod imm;
+pub mod own;
 pub mod pages;
 pub mod parcel;
 pub mod size;
 pub mod store;
 pub mod template;
+mod tuple;
 pub mod walk;
 pub mod word;

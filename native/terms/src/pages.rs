@@ -2,25 +2,31 @@
 //!
 //! An environment's heap only grows: what is removed stays until the environment is
 //! cleared. So entries live in *pages*, environments of about [`PAGE`] bytes. A page
-//! counts its live and its dead bytes; once the dead ones are more, the live ones
-//! are copied to a fresh environment. That bounds both:
+//! counts its live and its dead bytes; once the dead ones are more than a quarter of
+//! the live ones, those are copied to a fresh environment. That bounds both:
 //!
-//! * memory: dead bytes are never more than live ones;
-//! * work: one compaction copies less than half a page (some ten microseconds), and
-//!   only after as many bytes died, so a removal costs O(its own bytes) amortised.
+//! * memory: dead bytes are never more than a quarter of the live ones;
+//! * work: one compaction copies less than a page (some twenty microseconds), and
+//!   only after a quarter as many bytes died, so a removal costs O(its own bytes)
+//!   amortised: four times.
 //!
 //! An entry of a quarter page or more has a page to itself, which is freed with it.
 
 use rustler::sys::{
-    enif_alloc_env, enif_clear_env, enif_free_env, enif_make_copy, ErlNifEnv, ErlNifTerm,
+    enif_alloc_env, enif_clear_env, enif_free_env, enif_is_identical, enif_make_copy, ErlNifEnv,
+    ErlNifTerm,
 };
 use rustler::{Env, Term};
 
-use crate::size;
+use crate::size::{self, Size};
 
-/// Bytes of heap, and of binaries kept alive, that a page holds.
+/// Bytes of heap that a page holds.
 pub const PAGE: usize = 64 * 1024;
 const LARGE: usize = PAGE / 4;
+
+/// A page is compacted when its dead bytes are more than this share of its live ones:
+/// less is more memory and fewer copies (doc/notes-cache.md has both).
+const DEAD: (usize, usize) = (1, 4);
 
 /// Where an entry is: valid until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +37,28 @@ pub struct PageSlot {
 
 struct Cell {
     term: ErlNifTerm,
-    bytes: usize,
+    /// `FREE`: the cell is free. Larger sizes than fit are counted as `HUGE`.
+    bytes: u32,
+}
+
+const FREE: u32 = u32::MAX;
+const HUGE: u32 = FREE - 1;
+
+fn stored(bytes: usize) -> u32 {
+    u32::try_from(bytes).map_or(HUGE, |bytes| bytes.min(HUGE))
 }
 
 struct Page {
     env: *mut ErlNifEnv,
-    /// By number; `None` is free, and its number is in `free`.
-    cells: Vec<Option<Cell>>,
+    /// By number; the numbers of free ones are in `free`.
+    cells: Vec<Cell>,
     free: Vec<u32>,
     live: usize,
     dead: usize,
+    /// Bytes of heap in use, about: what fills the page. Shared binaries do not.
+    heap: usize,
+    /// It is in the list of pages with room.
+    listed: bool,
 }
 
 // SAFETY: the environment belongs to this value alone; what writes to it takes
@@ -59,20 +77,30 @@ impl Page {
             free: Vec::new(),
             live: 0,
             dead: 0,
+            heap: 0,
+            listed: false,
         }
     }
 
-    fn insert(&mut self, term: Term, bytes: usize) -> u32 {
+    fn term(&self, cell: u32) -> Option<ErlNifTerm> {
+        self.cells.get(cell as usize).filter(|cell| cell.bytes != FREE).map(|cell| cell.term)
+    }
+
+    fn insert(&mut self, term: Term, bytes: u32, heap: usize) -> u32 {
         // SAFETY: `term` is live, and `&mut self`.
         let term = unsafe { enif_make_copy(self.env, term.as_c_arg()) };
-        self.live += bytes;
-        let cell = Some(Cell { term, bytes });
+        self.live += bytes as usize;
+        self.heap += heap;
+        let cell = Cell { term, bytes };
         match self.free.pop() {
             Some(free) => {
                 self.cells[free as usize] = cell;
                 free
             }
             None => {
+                if self.cells.len() == self.cells.capacity() {
+                    self.cells.reserve_exact((self.cells.len() / 4).max(16));
+                }
                 self.cells.push(cell);
                 (self.cells.len() - 1) as u32
             }
@@ -80,13 +108,14 @@ impl Page {
     }
 
     fn remove(&mut self, cell: u32) -> usize {
-        let Some(gone) = self.cells.get_mut(cell as usize).and_then(Option::take) else {
+        let Some(gone) = self.cells.get_mut(cell as usize).filter(|cell| cell.bytes != FREE) else {
             return 0;
         };
+        let bytes = std::mem::replace(&mut gone.bytes, FREE) as usize;
         self.free.push(cell);
-        self.live -= gone.bytes;
-        self.dead += gone.bytes;
-        gone.bytes
+        self.live -= bytes;
+        self.dead += bytes;
+        bytes
     }
 
     /// Copies what is alive to a fresh environment and frees the old one. Cells
@@ -94,13 +123,15 @@ impl Page {
     fn compact(&mut self) {
         // SAFETY: no precondition.
         let fresh = unsafe { enif_alloc_env() };
-        for cell in self.cells.iter_mut().flatten() {
+        for cell in self.cells.iter_mut().filter(|cell| cell.bytes != FREE) {
             // SAFETY: the term is live in `self.env`, which is freed only below.
             cell.term = unsafe { enif_make_copy(fresh, cell.term) };
         }
         // SAFETY: all cells have moved: no word of the old environment is left.
         unsafe { enif_free_env(self.env) };
         self.env = fresh;
+        // The heap of each is not known; their share of all bytes is.
+        self.heap = self.heap.saturating_mul(self.live) / (self.live + self.dead).max(1);
         self.dead = 0;
     }
 
@@ -111,6 +142,7 @@ impl Page {
         self.free.clear();
         self.live = 0;
         self.dead = 0;
+        self.heap = 0;
     }
 }
 
@@ -136,20 +168,39 @@ pub struct Pages {
 
 impl Pages {
     pub fn insert(&mut self, term: Term) -> PageSlot {
-        let bytes = size::of(term);
-        let page = if bytes >= LARGE { self.add() } else { self.page_for(bytes) };
-        self.live += bytes;
+        self.insert_sized(term, size::measure(term, usize::MAX).unwrap_or_default())
+    }
+
+    /// For a caller that has measured the term.
+    pub fn insert_sized(&mut self, term: Term, size: Size) -> PageSlot {
+        let bytes = size.total();
+        let page = if bytes >= LARGE { self.add() } else { self.page_for(size.heap) };
+        let bytes = stored(bytes);
+        self.live += bytes as usize;
         // The number comes from `add` or `page_for`: it is a page.
-        let cell = self.pages[page as usize].get_or_insert_with(Page::new).insert(term, bytes);
+        let cell =
+            self.pages[page as usize].get_or_insert_with(Page::new).insert(term, bytes, size.heap);
         PageSlot { page, cell }
     }
 
+    #[inline]
+    fn word(&self, slot: PageSlot) -> Option<ErlNifTerm> {
+        self.pages.get(slot.page as usize)?.as_ref()?.term(slot.cell)
+    }
+
     /// A copy in the caller's environment; `None` after a removal.
+    #[inline]
     pub fn get<'a>(&self, env: Env<'a>, slot: PageSlot) -> Option<Term<'a>> {
-        let page = self.pages.get(slot.page as usize)?.as_ref()?;
-        let cell = page.cells.get(slot.cell as usize)?.as_ref()?;
+        let word = self.word(slot)?;
         // SAFETY: the term is live in its page, and only read.
-        Some(unsafe { Term::new(env, enif_make_copy(env.as_c_arg(), cell.term)) })
+        Some(unsafe { Term::new(env, enif_make_copy(env.as_c_arg(), word)) })
+    }
+
+    /// Is the stored term `=:=` this one? Nothing is copied.
+    #[inline]
+    pub fn is(&self, slot: PageSlot, term: Term) -> bool {
+        // SAFETY: both terms are live, and only read.
+        self.word(slot).is_some_and(|word| unsafe { enif_is_identical(word, term.as_c_arg()) == 1 })
     }
 
     pub fn remove(&mut self, slot: PageSlot) {
@@ -169,7 +220,7 @@ impl Pages {
                 page.clear();
                 self.has_room(slot.page);
             }
-        } else if page.dead > page.live {
+        } else if page.dead * DEAD.1 > page.live * DEAD.0 {
             self.dead -= page.dead;
             page.compact();
             self.has_room(slot.page);
@@ -186,21 +237,31 @@ impl Pages {
     }
 
     fn has_room(&mut self, page: u32) {
-        if self.open != Some(page) && !self.roomy.contains(&page) {
-            self.roomy.push(page);
+        if self.open == Some(page) {
+            return;
+        }
+        if let Some(Some(known)) = self.pages.get_mut(page as usize) {
+            if !std::mem::replace(&mut known.listed, true) {
+                self.roomy.push(page);
+            }
         }
     }
 
-    fn page_for(&mut self, bytes: usize) -> u32 {
+    fn page_for(&mut self, heap: usize) -> u32 {
         loop {
             if let Some(open) = self.open {
                 let page = self.pages[open as usize].as_ref();
-                if page.is_some_and(|p| p.live + p.dead + bytes <= PAGE) {
+                if page.is_some_and(|p| p.heap + heap <= PAGE) {
                     return open;
                 }
             }
             match self.roomy.pop() {
-                Some(page) => self.open = Some(page),
+                Some(page) => {
+                    if let Some(Some(known)) = self.pages.get_mut(page as usize) {
+                        known.listed = false;
+                        self.open = Some(page);
+                    }
+                }
                 None => {
                     let page = self.add();
                     self.open = Some(page);
