@@ -92,10 +92,16 @@ order(_, Work) -> lists:reverse(Work).
 %% A function of the number of a round over all keys; it returns its operations.
 worker(get, Side, _Kind, Pairs) ->
     Keys = shuffled([Key || {Key, _} <- Pairs]),
-    fun(_) -> [{ok, _} = ?SIDES:get(Side, Key) || Key <- Keys], ?ENTRIES end;
+    fun(_) ->
+        lists:foreach(fun(Key) -> {ok, _} = ?SIDES:get(Side, Key) end, Keys),
+        ?ENTRIES
+    end;
 worker(put, Side, _Kind, Pairs) ->
     Shuffled = shuffled(Pairs),
-    fun(_) -> [?SIDES:put(Side, Key, Value) || {Key, Value} <- Shuffled], ?ENTRIES end;
+    fun(_) ->
+        lists:foreach(fun({Key, Value}) -> ?SIDES:put(Side, Key, Value) end, Shuffled),
+        ?ENTRIES
+    end;
 worker(churn, Side, Kind, Pairs) ->
     Batches = list_to_tuple(
         [[pair(Kind, I) || I <- lists:seq(B * 1000, B * 1000 + 999)] || B <- lists:seq(1, 20)]),

@@ -141,7 +141,7 @@ make_room(true, Entries, Order) ->
     ets:delete(Entries, Key).
 
 -spec init(pos_integer()) -> {ok, side()}.
-init(Ttl) -> {ok, new(ets_ttl, 0, Ttl)}.
+init(Ttl) -> {ok, new(ets_ttl, 1, Ttl)}.
 
 -spec handle_call(term(), gen_server:from(), side()) -> {reply, term(), side()}.
 handle_call({get, Key}, _From, Side) -> {reply, get(Side, Key), Side};

@@ -283,6 +283,11 @@ impl<S: Store> Cache<S> {
 
     /// Removes expired entries, about `limit` of them. True: there may be more.
     pub fn sweep(&self, now: u64, limit: usize) -> bool {
+        self.sweep_to(now, limit, drop)
+    }
+
+    /// The same; a shard that is empty now gives what it lay in to `free`.
+    pub fn sweep_to(&self, now: u64, limit: usize, mut free: impl FnMut(Shard<S>)) -> bool {
         let mut left = limit;
         for i in 0..self.shards.len() {
             if self.shards[i].soonest.load(Relaxed) > now {
@@ -291,7 +296,9 @@ impl<S: Store> Cache<S> {
             let mut held = self.lock(i);
             left -= held.shard.expire(now, left);
             held.settle();
-            held.shard.shrink();
+            let empty = held.shard.shrink();
+            drop(held);
+            empty.into_iter().for_each(&mut free);
             if left == 0 {
                 return true;
             }

@@ -261,10 +261,13 @@ impl<S: Store> Shard<S> {
     }
 
     /// An empty shard gives its memory back.
-    pub fn shrink(&mut self) {
-        if self.is_empty() && self.nodes.capacity() > 64 {
-            drop(self.take());
-        }
+    pub fn shrink(&mut self) -> Option<Shard<S>> {
+        (self.is_empty() && self.nodes.capacity() > 64).then(|| self.take())
+    }
+
+    /// Places for entries that it has memory for.
+    pub fn capacity(&self) -> usize {
+        self.nodes.capacity()
     }
 
     /// The node of the least recently used entry: another one, another number, but

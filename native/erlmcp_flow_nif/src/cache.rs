@@ -105,7 +105,7 @@ fn aside(work: impl FnOnce() + Send + 'static) {
 }
 
 fn free(shards: Vec<Shard<Terms>>) {
-    if shards.iter().map(Shard::len).sum::<usize>() > schedule::CACHE_CLEAR_HERE {
+    if shards.iter().map(Shard::capacity).sum::<usize>() > schedule::CACHE_CLEAR_HERE {
         aside(move || drop(shards));
     }
 }
@@ -382,7 +382,7 @@ fn cache_clear(name: Term) -> Atom {
 #[rustler::nif]
 fn cache_sweep(name: Term) -> Atom {
     let more = registry::with(name, |instance| {
-        instance.cache.sweep(instance.now(), schedule::CACHE_SWEEP)
+        instance.cache.sweep_to(instance.now(), schedule::CACHE_SWEEP, |shard| free(vec![shard]))
     });
     match more {
         Some(true) => atoms::more(),

@@ -74,5 +74,5 @@ pub const CACHE_FREE_HERE: usize = 1024 * 1024;
 /// Entries that one sweep removes: some 100 ns each.
 pub const CACHE_SWEEP: usize = 500;
 
-/// A cleared shard with more entries than this is freed by a thread.
+/// Shards with places for more entries than this are freed by a thread.
 pub const CACHE_CLEAR_HERE: usize = 500;
