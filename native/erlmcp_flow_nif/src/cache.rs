@@ -14,7 +14,7 @@ use terms::own::Own;
 use terms::size::{self, Size};
 use terms::store::{Slot, TermStore};
 
-use crate::cache_registry::{self as registry, Name};
+use crate::registry::cache_registry::{self as registry, Name};
 use crate::{atoms, schedule};
 
 /// The entries of a shard.

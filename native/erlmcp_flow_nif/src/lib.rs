@@ -5,14 +5,13 @@
 mod atoms;
 mod batch;
 mod cache;
-mod cache_registry;
 mod compress;
 mod document;
 mod etf;
 mod json;
 mod msgpack;
 mod outbox;
-mod outbox_registry;
+mod registry;
 mod schedule;
 
 /// The library's version, so that Erlang code can tell which build it runs on.

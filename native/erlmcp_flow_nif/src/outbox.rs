@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use rustler::{Atom, Encoder, Env, ListIterator, LocalPid, Resource, ResourceArc, Term};
 use terms::parcel::{Parcel, Part};
 
-use crate::outbox_registry::{self as registry, Name};
+use crate::registry::outbox_registry::{self as registry, Name};
 use crate::{atoms, schedule};
 
 /// A batch of the outbox.
