@@ -19,8 +19,8 @@
     outbox_new/6,
     outbox_push/3,
     outbox_push_node/4,
-    outbox_push_many/4,
-    outbox_push_many_dirty/4,
+    outbox_push_list/4,
+    outbox_push_list_dirty/4,
     outbox_attach_keeper/1,
     outbox_attach/2,
     outbox_attach_undelivered/1,
@@ -56,8 +56,8 @@
     outbox_new/6,
     outbox_push/3,
     outbox_push_node/4,
-    outbox_push_many/4,
-    outbox_push_many_dirty/4,
+    outbox_push_list/4,
+    outbox_push_list_dirty/4,
     outbox_attach_keeper/1,
     outbox_attach/2,
     outbox_attach_undelivered/1,
@@ -243,14 +243,14 @@ outbox_push(_A, _B, _C) ->
 outbox_push_node(_A, _B, _C, _D) ->
     erlang:nif_error(nif_not_loaded).
 
--spec outbox_push_many(ref(), node(), term(), [term()]) ->
+-spec outbox_push_list(ref(), node(), term(), [term()]) ->
     pushed().
-outbox_push_many(_A, _B, _C, _D) ->
+outbox_push_list(_A, _B, _C, _D) ->
     erlang:nif_error(nif_not_loaded).
 
--spec outbox_push_many_dirty(ref(), node(), term(), [term()]) ->
+-spec outbox_push_list_dirty(ref(), node(), term(), [term()]) ->
     pushed().
-outbox_push_many_dirty(_A, _B, _C, _D) ->
+outbox_push_list_dirty(_A, _B, _C, _D) ->
     erlang:nif_error(nif_not_loaded).
 
 -spec outbox_attach_keeper(ref()) ->
@@ -289,7 +289,7 @@ outbox_mark(_A, _B) ->
     erlang:nif_error(nif_not_loaded).
 
 -spec outbox_take(ref(), lane()) ->
-    {pos_integer(), term(), [term()]} | empty.
+    {pos_integer(), term(), [term()]} | empty | long.
 outbox_take(_A, _B) ->
     erlang:nif_error(nif_not_loaded).
 

@@ -4,8 +4,8 @@
 -define(B, erlmcp_flow_batch_processor).
 
 -export([lone_message_leaves_in_time/0, full_batch_leaves_at_once/0, order/0,
-         order_16_senders/0, send_batch_all_or_nothing/0, overload/0, names/0,
-         name_taken_again/0, dead_pid/0, flush/0, deliver_each/0, sink/0, sink_poison/0,
+         order_16_senders/0, send_batch_all_or_nothing/0, send_batch_boundaries/0,
+         overload/0, names/0, name_taken_again/0, dead_pid/0, flush/0, deliver_each/0, sink/0, sink_poison/0,
          sink_error/0, no_sink/0, callback_crash/0, slow_callback/0, acked/0,
          acked_down/0, acked_stop/0, acked_lane_killed/0, lane_killed/0, helper_killed/0,
          stop_flushes/0, bad_options/0, bad_arguments/0, instances/0, not_running/0,
@@ -30,7 +30,8 @@ restore() ->
 
 cases() ->
     [lone_message_leaves_in_time, full_batch_leaves_at_once, order, order_16_senders,
-     send_batch_all_or_nothing, overload, names, name_taken_again, dead_pid, flush,
+     send_batch_all_or_nothing, send_batch_boundaries, overload, names,
+     name_taken_again, dead_pid, flush,
      deliver_each, sink, sink_poison, sink_error, no_sink, callback_crash, slow_callback,
      acked, acked_down, acked_stop, acked_lane_killed, lane_killed, helper_killed,
      stop_flushes, bad_options, bad_arguments, instances, not_running, share, share_owners,
@@ -184,7 +185,30 @@ send_batch_all_or_nothing() ->
     end),
     with(#{batch_size => 100}, fun(Ref) ->
         ok = ?B:send_batch(Ref, self(), lists:seq(1, 2345)),
-        ?assertEqual(lists:seq(1, 2345), collect(2345, []))
+        ?assertEqual(lists:seq(1, 2345), next_batch())
+    end).
+
+%% A list is never split; what does not fit leaves first.
+send_batch_boundaries() ->
+    with(#{batch_size => 5, batch_timeout => 60_000}, fun(Ref) ->
+        Send = fun(List) -> ok = ?B:send_batch(Ref, self(), List) end,
+        Send([1]),
+        ok = ?B:send_message(Ref, self(), 2),
+        Send([{3}, <<"4">>]),
+        nothing(),
+        Send([5]),
+        ?assertEqual([1, 2, {3}, <<"4">>, 5], next_batch()),
+        Send([1, 2, 3]),
+        Send([4, 5, 6]),
+        ?assertEqual([1, 2, 3], next_batch()),
+        ok = ?B:send_message(Ref, self(), 7),
+        Send([1, 2, 3, 4, 5, 6]),
+        ?assertEqual([4, 5, 6, 7], next_batch()),
+        ?assertEqual([1, 2, 3, 4, 5, 6], next_batch()),
+        Send([1, 2, 3, 4, 5]),
+        ?assertEqual([1, 2, 3, 4, 5], next_batch()),
+        nothing(),
+        ?assertMatch(#{accepted := 23, delivered := 23, batches := 5}, ?B:stats(Ref))
     end).
 
 overload() ->
@@ -373,7 +397,8 @@ acked_down() ->
             Me ! acked,
             receive never -> ok end
         end),
-        ok = ?B:send_batch(Ref, Receiver, [1, 2, 3, 4]),
+        ok = ?B:send_batch(Ref, Receiver, [1, 2]),
+        ok = ?B:send_batch(Ref, Receiver, [3, 4]),
         receive acked -> ok end,
         exit(Receiver, kill),
         ?assertEqual([{Receiver, I, {down, killed}} || I <- [3, 4]], undelivered(2)),

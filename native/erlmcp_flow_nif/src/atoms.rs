@@ -15,6 +15,7 @@ rustler::atoms! {
     in_hand,
     infinity,
     invalid,
+    long,
     lz4,
     more,
     no_sink,

@@ -43,6 +43,9 @@ pub fn percent(nanoseconds: usize) -> i32 {
 pub const OUTBOX_POLL_BATCHES: usize = 64;
 pub const OUTBOX_POLL_MESSAGES: usize = 20_000;
 
+/// Messages of a batch that a normal NIF copies to a lane.
+pub const OUTBOX_TAKE_MESSAGES: usize = 500;
+
 /// Emptied environments (1 KB each) that an instance keeps for its next batches.
 pub const OUTBOX_SPARE_PARCELS: usize = 256;
 
