@@ -278,8 +278,9 @@ share_state(Ref, Key, Value) ->
 read_shared_state(StateRef) ->
     erlmcp_flow_shared:read(StateRef).
 
-%% @doc Reads a part of a shared value and copies only that part: `Path' is a list
-%% of map keys, outermost first.
+%% @doc Reads a part of a shared value and copies only that part (with `native =>
+%% false' all of it, and drops the rest): `Path' is a list of map keys, outermost
+%% first.
 -spec read_shared_state(erlmcp_flow_shared:ref(), [term()]) ->
     {ok, term()} | {error, not_found}.
 read_shared_state(StateRef, Path) ->

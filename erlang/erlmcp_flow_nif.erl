@@ -14,6 +14,8 @@
 -export([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
 -export([json_decode/5, json_decode_dirty/5, json_encode/2, json_encode_dirty/2]).
 -export([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
+%% shared
+-export([shared_new/1, shared_read/2, shared_read_dirty/2]).
 %% outbox
 -export([
     outbox_new/6,
@@ -53,6 +55,9 @@
 -nifs([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
 %% outbox
 -nifs([
+    shared_new/1,
+    shared_read/2,
+    shared_read_dirty/2,
     outbox_new/6,
     outbox_push/3,
     outbox_push_node/4,
@@ -224,6 +229,20 @@ msgpack_encode(_Term, _MaxDepth) ->
 
 -spec msgpack_encode_dirty(term(), non_neg_integer()) -> {ok, binary()} | {error, term()} | busy.
 msgpack_encode_dirty(_Term, _MaxDepth) ->
+    erlang:nif_error(nif_not_loaded).
+
+%% shared
+
+-spec shared_new(term()) -> reference().
+shared_new(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec shared_read(reference(), [term()]) -> {ok, term()} | not_found | large.
+shared_read(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec shared_read_dirty(reference(), [term()]) -> {ok, term()} | not_found.
+shared_read_dirty(_A, _B) ->
     erlang:nif_error(nif_not_loaded).
 
 %% outbox

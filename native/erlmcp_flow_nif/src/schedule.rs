@@ -56,3 +56,12 @@ pub const OUTBOX_DROP_HERE: u64 = 1_000;
 /// Polls without a full batch before the drainer rests (each about a microsecond,
 /// and other processes run in between): a batch fills in some tens of microseconds.
 pub const OUTBOX_LINGER: u32 = 20;
+
+// Shared state (shared.rs).
+
+/// Parts of a term (elements, keys, values) that a normal NIF counts and copies: some
+/// 15 ns each.
+pub const SHARED_READ_PARTS: usize = 4_000;
+
+/// A value with more bytes is freed by a thread.
+pub const SHARED_DROP_HERE: usize = 1 << 20;

@@ -8,7 +8,8 @@
 //! | [`pages`] | a copy in an environment that many entries share | everything else |
 //!
 //! [`store::TermStore`] picks between the first and the last, and keeps small
-//! binaries inline. [`parcel`] is for messages: copied once, then moved.
+//! binaries inline. [`parcel`] is for messages: copied once, then moved. [`held`] is
+//! for one value that many read.
 //!
 //! An environment of its own for each entry is none of the ways: it costs 0.9 KB
 //! empty and 2.6 KB with any term in it (doc/notes-batch.md).
@@ -29,6 +30,7 @@
 
 pub mod bytes;
 pub mod document;
+pub mod held;
 pub mod imm;
 pub mod pages;
 pub mod parcel;
