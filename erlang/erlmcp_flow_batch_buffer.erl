@@ -11,7 +11,7 @@
 -define(NIF, erlmcp_flow_nif).
 -define(TWIN, erlmcp_flow_batch_buffer_erl).
 
-%% A list or batch longer than this crosses on a dirty scheduler: a message takes
+%% A list longer than this crosses on a dirty scheduler: a message takes
 %% about 100 ns, a dirty call 5 to 13 us.
 -define(LONG, 500).
 
@@ -38,8 +38,8 @@ push(Ref, Node, Dest, Messages) ->
 
 push_native(Ref, Node, Dest, Messages) ->
     case length(Messages) =< ?LONG of
-        true -> ?NIF:outbox_push_many(Ref, Node, Dest, Messages);
-        false -> ?NIF:outbox_push_many_dirty(Ref, Node, Dest, Messages)
+        true -> ?NIF:outbox_push_list(Ref, Node, Dest, Messages);
+        false -> ?NIF:outbox_push_list_dirty(Ref, Node, Dest, Messages)
     end.
 
 %% Without the library there are no native instances.
@@ -114,11 +114,14 @@ collect({twin, Ref}, Lane, Until) -> ?TWIN:call(Ref, {collect, Lane, Until}).
 mark({native, Ref}, Lane) -> ?NIF:outbox_mark(Ref, Lane);
 mark({twin, Ref}, Lane) -> ?TWIN:call(Ref, {mark, Lane}).
 
--spec take({native | twin, pid(), pos_integer()} | tuple(), non_neg_integer()) ->
-    {pos_integer(), term(), [term()]} | empty.
-take({{native, Ref}, Size}, Lane) when Size =< ?LONG -> ?NIF:outbox_take(Ref, Lane);
-take({{native, Ref}, _Size}, Lane) -> ?NIF:outbox_take_dirty(Ref, Lane);
-take({{twin, Ref}, _Size}, Lane) -> ?TWIN:call(Ref, {take, Lane}).
+-spec take(tuple(), non_neg_integer()) -> {pos_integer(), term(), [term()]} | empty.
+take({native, Ref}, Lane) ->
+    case ?NIF:outbox_take(Ref, Lane) of
+        long -> ?NIF:outbox_take_dirty(Ref, Lane);
+        Batch -> Batch
+    end;
+take({twin, Ref}, Lane) ->
+    ?TWIN:call(Ref, {take, Lane}).
 
 -spec done(tuple(), non_neg_integer(), non_neg_integer(), non_neg_integer()) ->
     ok | not_running.

@@ -118,7 +118,7 @@ handle_call({push, Node, Dest, Messages}, _, State) ->
     case Pending + N =< Max of
         true ->
             {Lane, State1} = lane_of(Node, Dest, State),
-            State2 = lists:foldl(fun(M, S) -> add(Lane, Dest, M, S) end, State1, Messages),
+            State2 = add(Lane, Dest, N, Messages, State1),
             {reply, ok, count(#{accepted => N, pending => N}, State2)};
         false ->
             {reply, overloaded, count(#{overloaded => N}, State)}
@@ -218,19 +218,27 @@ lane_of(Node, _Dest, #state{nodes = Nodes, lanes = Lanes} = State) ->
     Id = map_size(Lanes),
     {Id, wake(Id, State#state{nodes = Nodes#{Node => Id}, lanes = Lanes#{Id => #lane{}}})}.
 
-add(Lane, Dest, Message, #state{open = Open, opts = #{batch_size := Size}} = State) ->
+%% A list is not split: when the open batch has no room for it, that leaves first.
+add(Lane, Dest, N, Messages, #state{open = Open, opts = #{batch_size := Size}} = State) ->
     Key = {Lane, Dest},
     case Open of
-        #{Key := {Id, N, Messages}} when N + 1 >= Size ->
-            append(Lane, {Id, Dest, lists:reverse(Messages, [Message])},
-                   State#state{open = maps:remove(Key, Open)});
-        #{Key := {Id, N, Messages}} ->
-            State#state{open = Open#{Key := {Id, N + 1, [Message | Messages]}}};
+        #{Key := {Id, Has, Old}} when Has + N >= Size ->
+            State1 = State#state{open = maps:remove(Key, Open)},
+            case Has + N of
+                Size -> append(Lane, {Id, Dest, lists:reverse(Old, Messages)}, State1);
+                _ -> add(Lane, Dest, N, Messages,
+                         append(Lane, {Id, Dest, lists:reverse(Old)}, State1))
+            end;
+        #{Key := {Id, Has, Old}} ->
+            State#state{open = Open#{Key := {Id, Has + N, lists:reverse(Messages, Old)}}};
         _ ->
             {Id, State1} = next_id(State),
-            case Size of
-                1 -> append(Lane, {Id, Dest, [Message]}, State1);
-                _ -> start(Lane, Dest, Id, State1#state{open = Open#{Key => {Id, 1, [Message]}}})
+            case N >= Size of
+                true ->
+                    append(Lane, {Id, Dest, Messages}, State1);
+                false ->
+                    Entry = {Id, N, lists:reverse(Messages)},
+                    start(Lane, Dest, Id, State1#state{open = Open#{Key => Entry}})
             end
     end.
 

@@ -18,8 +18,9 @@ start_link(Sup, Context) ->
         ignore -> {error, ignore}
     end.
 
-%% @doc The caller owns the shared state of this key from now on. Returns the table.
--spec own(pid(), term()) -> ets:tid().
+%% @doc The caller owns the shared state of this key from now on. Returns the table,
+%% and of which kind its values are.
+-spec own(pid(), term()) -> {native | twin, ets:tid()}.
 own(Keeper, Key) ->
     gen_server:call(Keeper, {own, Key}, infinity).
 
@@ -43,7 +44,7 @@ handle_continue(lanes, #state{sup = Sup} = State) ->
 
 -spec handle_call(term(), term(), #state{}) -> {reply, term(), #state{}}.
 handle_call({own, Key}, {Owner, _}, #state{context = Context} = State) ->
-    #{states := States, owners := Owners} = Context,
+    #{states := States, owners := Owners, buffer := {Kind, _}} = Context,
     %% Insert first: a state without an owner on record would stay for ever.
     true = ets:insert(Owners, {Owner, Key}),
     case owner(States, Key) of
@@ -51,7 +52,7 @@ handle_call({own, Key}, {Owner, _}, #state{context = Context} = State) ->
         {owner, Other} when Other =:= Owner -> ok;
         {owner, Other} -> true = ets:delete_object(Owners, {Other, Key})
     end,
-    {reply, States, watch(Owner, State)}.
+    {reply, {Kind, States}, watch(Owner, State)}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_, State) ->

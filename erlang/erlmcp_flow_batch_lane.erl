@@ -174,8 +174,8 @@ drain(Target, #state{buffer = Buffer, lane = Lane} = State) ->
 
 %%% One batch in hand
 
-deliver(#state{buffer = Buffer, lane = Lane, opts = #{batch_size := Size}} = State) ->
-    case erlmcp_flow_batch_buffer:take({Buffer, Size}, Lane) of
+deliver(#state{buffer = Buffer, lane = Lane} = State) ->
+    case erlmcp_flow_batch_buffer:take(Buffer, Lane) of
         empty -> State;
         {Id, Dest, Messages} -> deliver(Id, Dest, Messages, State)
     end.

@@ -177,7 +177,7 @@ send_batch(Messages) ->
     send_batch(?MODULE, Messages).
 
 %% @doc Sends messages to the sink of an instance: all of them are accepted, in
-%% order, or none.
+%% order, or none; see {@link send_batch/3}.
 -spec send_batch(ref(), [term()]) -> ok | {error, error_reason()}.
 send_batch(Ref, Messages) ->
     try length(Messages) of
@@ -187,6 +187,10 @@ send_batch(Ref, Messages) ->
     end.
 
 %% @doc Sends messages to a process: all of them are accepted, in order, or none.
+%% The list is copied at once and never split: it joins the open batch where that
+%% has room for all of it, and is a batch of its own otherwise, also where it is
+%% longer than `batch_size'. So a batch holds `batch_size' messages at most, or
+%% exactly one list.
 -spec send_batch(ref(), dest(), [term()]) -> ok | {error, error_reason()}.
 send_batch(Ref, Dest, Messages) ->
     try length(Messages) of
@@ -274,8 +278,9 @@ share_state(Ref, Key, Value) ->
 read_shared_state(StateRef) ->
     erlmcp_flow_shared:read(StateRef).
 
-%% @doc Reads a part of a shared value and copies only that part: `Path' is a list
-%% of map keys, outermost first.
+%% @doc Reads a part of a shared value and copies only that part (with `native =>
+%% false' all of it, and drops the rest): `Path' is a list of map keys, outermost
+%% first.
 -spec read_shared_state(erlmcp_flow_shared:ref(), [term()]) ->
     {ok, term()} | {error, not_found}.
 read_shared_state(StateRef, Path) ->

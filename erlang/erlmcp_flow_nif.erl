@@ -30,13 +30,15 @@
 -export([etf_check_default/1, etf_check/4, etf_check_dirty/4, etf_why/2, etf_why_dirty/2]).
 -export([json_decode/5, json_decode_dirty/5, json_encode/2, json_encode_dirty/2]).
 -export([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
+%% shared
+-export([shared_new/1, shared_read/2, shared_read_dirty/2]).
 %% outbox
 -export([
     outbox_new/6,
     outbox_push/3,
     outbox_push_node/4,
-    outbox_push_many/4,
-    outbox_push_many_dirty/4,
+    outbox_push_list/4,
+    outbox_push_list_dirty/4,
     outbox_attach_keeper/1,
     outbox_attach/2,
     outbox_attach_undelivered/1,
@@ -85,11 +87,14 @@
 -nifs([msgpack_decode/5, msgpack_decode_dirty/5, msgpack_encode/2, msgpack_encode_dirty/2]).
 %% outbox
 -nifs([
+    shared_new/1,
+    shared_read/2,
+    shared_read_dirty/2,
     outbox_new/6,
     outbox_push/3,
     outbox_push_node/4,
-    outbox_push_many/4,
-    outbox_push_many_dirty/4,
+    outbox_push_list/4,
+    outbox_push_list_dirty/4,
     outbox_attach_keeper/1,
     outbox_attach/2,
     outbox_attach_undelivered/1,
@@ -259,6 +264,20 @@ msgpack_encode(_Term, _MaxDepth) ->
 msgpack_encode_dirty(_Term, _MaxDepth) ->
     erlang:nif_error(nif_not_loaded).
 
+%% shared
+
+-spec shared_new(term()) -> reference().
+shared_new(_A) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec shared_read(reference(), [term()]) -> {ok, term()} | not_found | large.
+shared_read(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
+-spec shared_read_dirty(reference(), [term()]) -> {ok, term()} | not_found.
+shared_read_dirty(_A, _B) ->
+    erlang:nif_error(nif_not_loaded).
+
 %% outbox
 
 -spec outbox_new(atom(), pos_integer(), pos_integer(), pos_integer(), boolean(), boolean()) ->
@@ -276,14 +295,14 @@ outbox_push(_A, _B, _C) ->
 outbox_push_node(_A, _B, _C, _D) ->
     erlang:nif_error(nif_not_loaded).
 
--spec outbox_push_many(ref(), node(), term(), [term()]) ->
+-spec outbox_push_list(ref(), node(), term(), [term()]) ->
     pushed().
-outbox_push_many(_A, _B, _C, _D) ->
+outbox_push_list(_A, _B, _C, _D) ->
     erlang:nif_error(nif_not_loaded).
 
--spec outbox_push_many_dirty(ref(), node(), term(), [term()]) ->
+-spec outbox_push_list_dirty(ref(), node(), term(), [term()]) ->
     pushed().
-outbox_push_many_dirty(_A, _B, _C, _D) ->
+outbox_push_list_dirty(_A, _B, _C, _D) ->
     erlang:nif_error(nif_not_loaded).
 
 -spec outbox_attach_keeper(ref()) ->
@@ -322,7 +341,7 @@ outbox_mark(_A, _B) ->
     erlang:nif_error(nif_not_loaded).
 
 -spec outbox_take(ref(), lane()) ->
-    {pos_integer(), term(), [term()]} | empty.
+    {pos_integer(), term(), [term()]} | empty | long.
 outbox_take(_A, _B) ->
     erlang:nif_error(nif_not_loaded).
 

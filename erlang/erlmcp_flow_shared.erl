@@ -1,11 +1,17 @@
 %% @private
-%% @doc Shared state: a value is stored once, in a table of the batch instance, and
-%% only a reference travels. The table belongs to the instance's supervisor, an
-%% entry to the process that shared it.
+%% @doc Shared state: a value is stored once, and only a reference travels. The values
+%% are in native memory and never change; a table of the batch instance says which
+%% one a key has now, so sharing again replaces it at once for all readers. The table
+%% belongs to the instance's supervisor, an entry to the process that shared it.
+%%
+%% The twin keeps the values in the table itself: then reading a part copies all of
+%% the value first.
 -module(erlmcp_flow_shared).
 
 -export([share/3, read/1, read/2, drop/1]).
 -export_type([ref/0]).
+
+-define(NIF, erlmcp_flow_nif).
 
 -type ref() :: {state_ref, Table :: ets:tid(), Key :: term()}.
 
@@ -13,52 +19,40 @@
 %% never travels in a message.
 -spec share(atom() | pid(), term(), term()) -> ref().
 share(Instance, Key, Value) ->
-    Table = erlmcp_flow_batch_keeper:own(erlmcp_flow_batch_sup:keeper(Instance), Key),
-    true = ets:insert(Table, {Key, Value, self()}),
+    Keeper = erlmcp_flow_batch_sup:keeper(Instance),
+    {Kind, Table} = erlmcp_flow_batch_keeper:own(Keeper, Key),
+    Stored = case Kind of
+        native -> {native, ?NIF:shared_new(Value)};
+        twin -> {value, Value}
+    end,
+    true = ets:insert(Table, {Key, Stored, self()}),
     {state_ref, Table, Key}.
 
 -spec read(ref()) -> {ok, term()} | {error, not_found}.
-read({state_ref, Table, Key}) ->
-    try {ok, ets:lookup_element(Table, Key, 2)}
-    catch error:badarg -> {error, not_found}
-    end;
+read({state_ref, _, _} = Ref) ->
+    read(Ref, []);
 read(Other) ->
     erlmcp_flow_error:badarg([Other], #{1 => "not a state reference"}).
 
-%% @doc The table copies only what the match specification's body returns.
 -spec read(ref(), [term()]) -> {ok, term()} | {error, not_found}.
-read(Ref, []) ->
-    read(Ref);
-read({state_ref, Table, Key} = Ref, Path) when is_list(Path) ->
-    case is_pattern(Key) of
-        true -> read_here(Ref, Path);
-        false ->
-            {Body, Guards} = part(Path, '$1', []),
-            Spec = [{{Key, '$1', '_'}, Guards, [{{part, Body}}]}],
-            try ets:select(Table, Spec) of
-                [{part, Part}] -> {ok, Part};
-                [] -> {error, not_found}
-            catch
-                error:badarg -> {error, not_found}
-            end
+read({state_ref, Table, Key}, Path) when length(Path) >= 0 ->
+    try ets:lookup_element(Table, Key, 2) of
+        {native, Value} -> read_native(Value, Path);
+        {value, Value} -> walk(Path, Value)
+    catch
+        error:badarg -> {error, not_found}
     end;
 read(Ref, Path) ->
     erlmcp_flow_error:badarg([Ref, Path], #{2 => "not a list of map keys"}).
 
-part([], Body, Guards) ->
-    {Body, lists:reverse(Guards)};
-part([Key | Path], Body, Guards) ->
-    Const = {const, Key},
-    Guards1 = [{is_map_key, Const, Body}, {is_map, Body} | Guards],
-    part(Path, {map_get, Const, Body}, Guards1).
-
-%% A key that has a wildcard or a variable of match specifications in it cannot be
-%% looked up by one: then all of the value is copied.
-read_here(Ref, Path) ->
-    case read(Ref) of
-        {ok, Value} -> walk(Path, Value);
-        Error -> Error
+read_native(Value, Path) ->
+    case ?NIF:shared_read(Value, Path) of
+        large -> found(?NIF:shared_read_dirty(Value, Path));
+        Found -> found(Found)
     end.
+
+found({ok, Part}) -> {ok, Part};
+found(not_found) -> {error, not_found}.
 
 walk([], Value) ->
     {ok, Value};
@@ -66,13 +60,6 @@ walk([Key | Path], Value) when is_map_key(Key, Value) ->
     walk(Path, map_get(Key, Value));
 walk(_, _) ->
     {error, not_found}.
-
-is_pattern('_') -> true;
-is_pattern(Atom) when is_atom(Atom) -> hd(atom_to_list(Atom) ++ [0]) =:= $$;
-is_pattern([Head | Tail]) -> is_pattern(Head) orelse is_pattern(Tail);
-is_pattern(Tuple) when is_tuple(Tuple) -> is_pattern(tuple_to_list(Tuple));
-is_pattern(Map) when is_map(Map) -> is_pattern(maps:to_list(Map));
-is_pattern(_) -> false.
 
 -spec drop(ref()) -> ok.
 drop({state_ref, Table, Key}) ->

@@ -4,12 +4,13 @@
 -define(B, erlmcp_flow_batch_processor).
 
 -export([lone_message_leaves_in_time/0, full_batch_leaves_at_once/0, order/0,
-         order_16_senders/0, send_batch_all_or_nothing/0, overload/0, names/0,
-         name_taken_again/0, dead_pid/0, flush/0, deliver_each/0, sink/0, sink_poison/0,
+         order_16_senders/0, send_batch_all_or_nothing/0, send_batch_boundaries/0,
+         overload/0, names/0, name_taken_again/0, dead_pid/0, flush/0, deliver_each/0, sink/0, sink_poison/0,
          sink_error/0, no_sink/0, callback_crash/0, slow_callback/0, acked/0,
          acked_down/0, acked_stop/0, acked_lane_killed/0, lane_killed/0, helper_killed/0,
          stop_flushes/0, bad_options/0, bad_arguments/0, instances/0, not_running/0,
-         share/0, share_owners/0, share_path/0, share_keys/0, remote_name_of_this_node/0]).
+         share/0, share_owners/0, share_path/0, share_keys/0,
+         share_large/0, share_again_while_read/0, remote_name_of_this_node/0]).
 
 %% Every case runs over the native buffer and over its twin.
 both_test_() ->
@@ -30,11 +31,12 @@ restore() ->
 
 cases() ->
     [lone_message_leaves_in_time, full_batch_leaves_at_once, order, order_16_senders,
-     send_batch_all_or_nothing, overload, names, name_taken_again, dead_pid, flush,
+     send_batch_all_or_nothing, send_batch_boundaries, overload, names,
+     name_taken_again, dead_pid, flush,
      deliver_each, sink, sink_poison, sink_error, no_sink, callback_crash, slow_callback,
      acked, acked_down, acked_stop, acked_lane_killed, lane_killed, helper_killed,
      stop_flushes, bad_options, bad_arguments, instances, not_running, share, share_owners,
-     share_path, share_keys, remote_name_of_this_node].
+     share_path, share_keys, share_large, share_again_while_read, remote_name_of_this_node].
 
 %% Properties over both.
 check_properties_test_() ->
@@ -184,7 +186,30 @@ send_batch_all_or_nothing() ->
     end),
     with(#{batch_size => 100}, fun(Ref) ->
         ok = ?B:send_batch(Ref, self(), lists:seq(1, 2345)),
-        ?assertEqual(lists:seq(1, 2345), collect(2345, []))
+        ?assertEqual(lists:seq(1, 2345), next_batch())
+    end).
+
+%% A list is never split; what does not fit leaves first.
+send_batch_boundaries() ->
+    with(#{batch_size => 5, batch_timeout => 60_000}, fun(Ref) ->
+        Send = fun(List) -> ok = ?B:send_batch(Ref, self(), List) end,
+        Send([1]),
+        ok = ?B:send_message(Ref, self(), 2),
+        Send([{3}, <<"4">>]),
+        nothing(),
+        Send([5]),
+        ?assertEqual([1, 2, {3}, <<"4">>, 5], next_batch()),
+        Send([1, 2, 3]),
+        Send([4, 5, 6]),
+        ?assertEqual([1, 2, 3], next_batch()),
+        ok = ?B:send_message(Ref, self(), 7),
+        Send([1, 2, 3, 4, 5, 6]),
+        ?assertEqual([4, 5, 6, 7], next_batch()),
+        ?assertEqual([1, 2, 3, 4, 5, 6], next_batch()),
+        Send([1, 2, 3, 4, 5]),
+        ?assertEqual([1, 2, 3, 4, 5], next_batch()),
+        nothing(),
+        ?assertMatch(#{accepted := 23, delivered := 23, batches := 5}, ?B:stats(Ref))
     end).
 
 overload() ->
@@ -373,7 +398,8 @@ acked_down() ->
             Me ! acked,
             receive never -> ok end
         end),
-        ok = ?B:send_batch(Ref, Receiver, [1, 2, 3, 4]),
+        ok = ?B:send_batch(Ref, Receiver, [1, 2]),
+        ok = ?B:send_batch(Ref, Receiver, [3, 4]),
         receive acked -> ok end,
         exit(Receiver, kill),
         ?assertEqual([{Receiver, I, {down, killed}} || I <- [3, 4]], undelivered(2)),
@@ -550,8 +576,68 @@ share_path() ->
         [?assertEqual({error, not_found}, ?B:read_shared_state(S, Path))
          || Path <- [[c], [a, b], [list, 1], [a, {1, '$1'}, x], [b, b]]],
         ?assertEqual(?B:read_shared_state(S), ?B:read_shared_state(S, [])),
-        ?assertError(badarg, ?B:read_shared_state(S, a))
+        ?assertError(badarg, ?B:read_shared_state(S, a)),
+        ?assertError(badarg, ?B:read_shared_state(S, [a | b]))
     end).
+
+%% Large parts go by a dirty scheduler.
+share_large() ->
+    with(#{}, fun(Ref) ->
+        Large = #{wide => list_to_tuple(lists:seq(1, 100_000)),
+                  long => [{I, <<"text">>} || I <- lists:seq(1, 20_000)],
+                  map => maps:from_list([{I, {I}} || I <- lists:seq(1, 20_000)]),
+                  small => [1, {2, #{}}, <<"three">>]},
+        S = ?B:share_state(Ref, large, #{in => Large}),
+        [?assertEqual({ok, V}, ?B:read_shared_state(S, [in, K])) || {K, V} <- maps:to_list(Large)],
+        ?assertEqual({ok, {20_000}}, ?B:read_shared_state(S, [in, map, 20_000])),
+        ?assertEqual({error, not_found}, ?B:read_shared_state(S, [in, map, 20_001])),
+        ?assertEqual({ok, #{in => Large}}, ?B:read_shared_state(S))
+    end).
+
+%% Readers see one whole value or another, never a mixture or nothing.
+share_again_while_read() ->
+    with(#{}, fun(Ref) ->
+        State = fun(I) -> #{a => [I], b => #{c => lists:duplicate(100, {I})}} end,
+        S = ?B:share_state(Ref, key, State(0)),
+        Readers = [spawn_link(fun() ->
+            Read = fun Read(Last) ->
+                {ok, #{a := [I]} = Value} = ?B:read_shared_state(S),
+                Value = State(I),
+                {ok, [{J} | _]} = ?B:read_shared_state(S, [b, c]),
+                true = Last =< I andalso I =< J,
+                J =:= 300 orelse Read(J)
+            end,
+            Read(0)
+        end) || _ <- lists:seq(1, 4)],
+        [S = ?B:share_state(Ref, key, State(I)) || I <- lists:seq(1, 300)],
+        [receive {'EXIT', R, Why} -> ?assertEqual(normal, Why) end || R <- Readers]
+    end).
+
+%% Not both kinds: the twin copies all of the value.
+part_is_all_that_is_copied_test_() ->
+    {timeout, 60, fun() ->
+        {ok, _} = application:ensure_all_started(erlmcp_flow),
+        {ok, Ref} = ?B:start_link(#{}),
+        Part = [{step, I, <<"some text">>} || I <- lists:seq(1, 10)],
+        Value = maps:from_list([{I, Part} || I <- lists:seq(1, 2000)]),
+        S = ?B:share_state(Ref, key, Value),
+        %% What a hundred reads left behind, as the VM counts it for all processes
+        %% (nothing else works meanwhile).
+        Words = fun(Read) ->
+            {_, Before, _} = erlang:statistics(garbage_collection),
+            {P, Mon} = spawn_monitor(fun() ->
+                lists:foreach(fun(_) -> {ok, _} = Read() end, lists:seq(1, 100)),
+                true = erlang:garbage_collect()
+            end),
+            receive {'DOWN', Mon, process, P, Why} -> ?assertEqual(normal, Why) end,
+            {_, After, _} = erlang:statistics(garbage_collection),
+            After - Before
+        end,
+        ?assert(Words(fun() -> ?B:read_shared_state(S) end) > 10_000_000),
+        ?assert(Words(fun() -> ?B:read_shared_state(S, [1000]) end)
+                < 100 * erts_debug:flat_size(Part) + 100_000),
+        ok = ?B:stop(Ref)
+    end}.
 
 share_keys() ->
     with(#{}, fun(Ref) ->

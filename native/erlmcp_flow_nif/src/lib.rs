@@ -13,6 +13,7 @@ mod msgpack;
 mod outbox;
 mod registry;
 mod schedule;
+mod shared;
 
 /// The library's version, so that Erlang code can tell which build it runs on.
 #[rustler::nif]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use outbox::{Due, LaneId, Limits, Outbox, Outcome, Refused, To, Wake};
 use parking_lot::{Mutex, RwLock};
-use rustler::{Atom, Encoder, Env, ListIterator, LocalPid, Resource, ResourceArc, Term};
+use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 use terms::parcel::{Parcel, Part};
 
 use crate::registry::outbox_registry::{self as registry, Name};
@@ -132,17 +132,17 @@ impl Instance {
         }
     }
 
-    fn push_many(&self, env: Env, lane: LaneId, dest: Term, messages: &[Term]) -> Atom {
+    fn push_list(&self, env: Env, lane: LaneId, dest: Term, list: Term, n: usize) -> Atom {
         if lane == SINK && !self.sink {
             return atoms::no_sink();
         }
-        let pushed = self.outbox.push_many(
+        let pushed = self.outbox.push_list(
             to(dest, lane),
-            messages.len(),
+            n,
             || self.now(),
             |pack| pack.0.is_for(dest),
             || Pack(self.parcel(dest)),
-            |pack, i| pack.0.push(messages[i]),
+            |pack| pack.0.push_list(list),
         );
         self.pushed(env, pushed)
     }
@@ -301,9 +301,9 @@ fn outbox_push_node(env: Env, name: Term, node: Atom, dest: Term, message: Term)
         .unwrap_or(atoms::not_running())
 }
 
-fn push_many(env: Env, name: Term, node: Atom, dest: Term, list: ListIterator) -> Atom {
-    let messages: Vec<Term> = list.collect();
-    registry::with(name, |i| {
+fn push_list(env: Env, name: Term, node: Atom, dest: Term, list: Term) -> NifResult<Atom> {
+    let n = list.list_length()?;
+    let pushed = registry::with(name, |i| {
         let lane = if dest.is_empty_list() {
             SINK
         } else if is_local(dest) {
@@ -311,27 +311,27 @@ fn push_many(env: Env, name: Term, node: Atom, dest: Term, list: ListIterator) -
         } else {
             i.node_lane(env, node)
         };
-        i.push_many(env, lane, dest, &messages)
-    })
-    .unwrap_or(atoms::not_running())
+        i.push_list(env, lane, dest, list, n)
+    });
+    Ok(pushed.unwrap_or(atoms::not_running()))
 }
 
 /// `node` is the destination's node; it only matters for one elsewhere.
 #[rustler::nif]
-fn outbox_push_many(env: Env, name: Term, node: Atom, dest: Term, list: ListIterator) -> Atom {
-    push_many(env, name, node, dest, list)
+fn outbox_push_list(env: Env, name: Term, node: Atom, dest: Term, list: Term) -> NifResult<Atom> {
+    push_list(env, name, node, dest, list)
 }
 
 /// The same for long lists.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn outbox_push_many_dirty(
+fn outbox_push_list_dirty(
     env: Env,
     name: Term,
     node: Atom,
     dest: Term,
-    list: ListIterator,
-) -> Atom {
-    push_many(env, name, node, dest, list)
+    list: Term,
+) -> NifResult<Atom> {
+    push_list(env, name, node, dest, list)
 }
 
 /// The caller starts lanes.
@@ -452,25 +452,30 @@ fn outbox_mark(name: Term, lane: LaneId) -> (u64, u64) {
     registry::with(name, |i| i.outbox.mark(lane)).unwrap_or((0, 0))
 }
 
-fn take<'a>(env: Env<'a>, name: Term<'a>, lane: LaneId) -> Term<'a> {
+fn take<'a>(env: Env<'a>, name: Term<'a>, lane: LaneId, max: usize) -> Term<'a> {
     let taken = registry::with(name, |i| {
         i.outbox.take(lane, |taken| {
-            (taken.id, taken.batch.0.dest(env), taken.batch.0.items(env)).encode(env)
+            let parcel = &mut taken.batch.0;
+            if parcel.len() > max {
+                return atoms::long().to_term(env);
+            }
+            (taken.id, parcel.dest(env), parcel.items(env)).encode(env)
         })
     });
     taken.flatten().unwrap_or_else(|| atoms::empty().to_term(env))
 }
 
 /// `{Id, Dest, Messages}` of the oldest ready batch, copied; it stays in hand.
+/// `long`: ask for it by `outbox_take_dirty`.
 #[rustler::nif]
 fn outbox_take<'a>(env: Env<'a>, name: Term<'a>, lane: LaneId) -> Term<'a> {
-    take(env, name, lane)
+    take(env, name, lane, schedule::OUTBOX_TAKE_MESSAGES)
 }
 
-/// The same where a batch may be large.
+/// The same where a batch may be long.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn outbox_take_dirty<'a>(env: Env<'a>, name: Term<'a>, lane: LaneId) -> Term<'a> {
-    take(env, name, lane)
+    take(env, name, lane, usize::MAX)
 }
 
 /// The batch in hand is done with: so many were delivered, so many attempts were

@@ -43,6 +43,9 @@ pub fn percent(nanoseconds: usize) -> i32 {
 pub const OUTBOX_POLL_BATCHES: usize = 64;
 pub const OUTBOX_POLL_MESSAGES: usize = 20_000;
 
+/// Messages of a batch that a normal NIF copies to a lane.
+pub const OUTBOX_TAKE_MESSAGES: usize = 500;
+
 /// Emptied environments (1 KB each) that an instance keeps for its next batches.
 pub const OUTBOX_SPARE_PARCELS: usize = 256;
 
@@ -76,3 +79,12 @@ pub const CACHE_SWEEP: usize = 500;
 
 /// Shards with places for more entries than this are freed by a thread.
 pub const CACHE_CLEAR_HERE: usize = 500;
+
+// Shared state (shared.rs).
+
+/// Parts of a term (elements, keys, values) that a normal NIF counts and copies: some
+/// 15 ns each.
+pub const SHARED_READ_PARTS: usize = 4_000;
+
+/// A value with more bytes is freed by a thread.
+pub const SHARED_DROP_HERE: usize = 1 << 20;

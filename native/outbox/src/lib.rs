@@ -198,30 +198,53 @@ impl<B: Batch> Outbox<B> {
         Some(Ok(self.ready(open)))
     }
 
-    /// Adds `n` messages for one destination: all of them, or none. `put(batch, i)`
-    /// adds message `i`.
-    pub fn push_many(
+    /// Adds a list of `n` messages for one destination: all of them, or none. `put`
+    /// adds the list; it is never split. If the open batch has no room for it, that
+    /// leaves first; so a batch holds no more than `batch_size` messages, or exactly
+    /// one list.
+    pub fn push_list(
         &self,
         to: To,
         n: usize,
         now: impl Fn() -> u64,
         same: impl Fn(&B) -> bool,
         make: impl Fn() -> B,
-        put: impl Fn(&mut B, usize),
+        put: impl Fn(&mut B),
     ) -> Result<Wake, Refused> {
+        let size = self.limits.batch_size;
         self.reserve(n as u64)?;
+        let with_list = || {
+            let mut batch = make();
+            put(&mut batch);
+            batch
+        };
+        // What is a batch of its own in any case is not copied under the lock.
+        let full = (n >= size).then(with_list);
         let mut shard = self.shard(to.hash).lock();
         if shard.closed {
             self.pending.0.fetch_sub(n as u64, Ordering::Relaxed);
             return Err(Refused::Closed);
         }
         shard.accepted += n as u64;
+        let found = shard.open.find_entry(to.hash, |o| o.hash == to.hash && same(&o.batch));
         let mut wake = None;
-        for i in 0..n {
-            let put = |batch: &mut B| put(batch, i);
-            wake = self.add(&mut shard, to, &now, &same, &make, put)?.or(wake);
+        if let Ok(mut entry) = found {
+            let batch = &mut entry.get_mut().batch;
+            let fits = full.is_none() && batch.len() + n <= size;
+            if fits {
+                put(batch);
+                if batch.len() < size {
+                    return Ok(None);
+                }
+            }
+            let (open, _) = entry.remove();
+            wake = self.ready(open);
+            if fits {
+                return Ok(wake);
+            }
         }
-        Ok(wake)
+        let batch = full.unwrap_or_else(with_list);
+        Ok(self.open(&mut shard, to, batch, &now).or(wake))
     }
 
     #[inline]
@@ -234,14 +257,12 @@ impl<B: Batch> Outbox<B> {
         make: &impl Fn() -> B,
         put: impl FnOnce(&mut B),
     ) -> Result<Wake, Refused> {
-        let To { hash, lane } = to;
-        let size = self.limits.batch_size;
-        let found = shard.open.find_entry(hash, |o| o.hash == hash && same(&o.batch));
+        let found = shard.open.find_entry(to.hash, |o| o.hash == to.hash && same(&o.batch));
         match found {
             Ok(mut entry) => {
                 let batch = &mut entry.get_mut().batch;
                 put(batch);
-                if batch.len() < size {
+                if batch.len() < self.limits.batch_size {
                     return Ok(None);
                 }
                 let (open, _) = entry.remove();
@@ -250,16 +271,22 @@ impl<B: Batch> Outbox<B> {
             Err(_) => {
                 let mut batch = make();
                 put(&mut batch);
-                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                let full = batch.len() >= size;
-                let open = Open { hash, id, lane, batch };
-                if full {
-                    return Ok(self.ready(open));
-                }
-                shard.open.insert_unique(hash, open, |o| o.hash);
-                Ok(self.started(lane, Place { hash, id }, now()))
+                Ok(self.open(shard, to, batch, now))
             }
         }
+    }
+
+    /// A batch with its first messages: it opens, or it is full already.
+    fn open(&self, shard: &mut Shard<B>, to: To, batch: B, now: &impl Fn() -> u64) -> Wake {
+        let To { hash, lane } = to;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let full = batch.len() >= self.limits.batch_size;
+        let open = Open { hash, id, lane, batch };
+        if full {
+            return self.ready(open);
+        }
+        shard.open.insert_unique(hash, open, |o| o.hash);
+        self.started(lane, Place { hash, id }, now())
     }
 
     /// A batch was filled (under its shard's lock).

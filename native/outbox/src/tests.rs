@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -45,15 +45,15 @@ fn push_open(outbox: &Box, dest: u64, item: u64) -> Option<Result<bool, Refused>
     pushed.map(|p| p.map(|wake| wake.is_some()))
 }
 
-fn push_many(outbox: &Box, dest: u64, items: &[u64]) -> Result<bool, Refused> {
+fn push_list(outbox: &Box, dest: u64, items: &[u64], now: u64) -> Result<bool, Refused> {
     outbox
-        .push_many(
+        .push_list(
             To { hash: dest % 3, lane: 0 },
             items.len(),
-            || 0,
+            || now,
             |letter| letter.dest == dest,
             || Letter { dest, items: vec![] },
-            |letter, i| letter.items.push(items[i]),
+            |letter| letter.items.extend(items),
         )
         .map(|wake| wake.is_some())
 }
@@ -140,18 +140,34 @@ fn collect_does_a_bounded_part() {
 fn overload_is_exact_and_all_or_nothing() {
     let o = outbox(100, 3);
     assert!(push(&o, 0, 1, 1, 0).is_ok());
-    assert_eq!(push_many(&o, 1, &[2, 3, 4]), Err(Refused::Overloaded));
-    assert!(push_many(&o, 1, &[2, 3]).is_ok());
+    assert_eq!(push_list(&o, 1, &[2, 3, 4], 0), Err(Refused::Overloaded));
+    assert!(push_list(&o, 1, &[2, 3], 0).is_ok());
     assert_eq!(push(&o, 0, 1, 5, 0), Err(Refused::Overloaded));
-    assert_eq!(push_many(&o, 1, &[0; 4]), Err(Refused::Overloaded));
+    assert_eq!(push_list(&o, 1, &[0; 4], 0), Err(Refused::Overloaded));
     let counts = o.counts();
     assert_eq!((counts.accepted, counts.overloaded, counts.pending), (3, 8, 3));
 }
 
 #[test]
+fn list_is_never_split() {
+    let o = outbox(4, 100);
+    assert_eq!(push(&o, 0, 7, 1, 0), Ok(true));
+    assert_eq!(push_list(&o, 7, &[2, 3], 0), Ok(false));
+    assert_eq!(push_list(&o, 7, &[4, 5], 0), Ok(true)); // no room: three leave
+    assert_eq!(drain(&o, 0), [(7, vec![1, 2, 3])]);
+    assert_eq!(push_list(&o, 7, &[6, 7], 0), Ok(false)); // exactly full
+    assert_eq!(drain(&o, 0), [(7, vec![4, 5, 6, 7])]);
+    assert_eq!(push(&o, 0, 7, 8, 0), Ok(false));
+    assert_eq!(push_list(&o, 7, &[9; 5], 0), Ok(false));
+    assert_eq!(drain(&o, 0), [(7, vec![8]), (7, vec![9; 5])]);
+    assert_eq!((o.pending(), o.counts().accepted), (0, 13));
+}
+
+#[test]
 fn batch_in_hand_stays_until_done() {
     let o = outbox(2, 10);
-    assert!(push_many(&o, 1, &[1, 2, 3, 4]).is_ok());
+    assert!(push_list(&o, 1, &[1, 2], 0).is_ok());
+    assert!(push_list(&o, 1, &[3, 4], 0).is_ok());
     let show = |o: &Box| o.take(0, |t| t.batch.items.clone());
     assert_eq!(show(&o), Some(vec![1, 2]));
     // The drainer was killed: the next one gets the same.
@@ -168,7 +184,8 @@ fn batch_in_hand_stays_until_done() {
 #[test]
 fn acknowledged_once() {
     let o = outbox(2, 10);
-    assert!(push_many(&o, 1, &[1, 2, 3, 4]).is_ok());
+    assert!(push_list(&o, 1, &[1, 2], 0).is_ok());
+    assert!(push_list(&o, 1, &[3, 4], 0).is_ok());
     let take = |o: &Box| o.take(0, |t| t.id).unwrap();
     let first = take(&o);
     assert_eq!(o.keep(0), Some(first));
@@ -187,7 +204,7 @@ fn acknowledged_once() {
 #[test]
 fn given_up_or_acknowledged() {
     let o = outbox(2, 10);
-    assert!(push_many(&o, 1, &[1, 2]).is_ok());
+    assert!(push_list(&o, 1, &[1, 2], 0).is_ok());
     assert!(o.take(0, |_| ()).is_some());
     let id = o.keep(0).unwrap();
     assert_eq!(o.still(vec![id, id + 1]), [id]);
@@ -201,10 +218,10 @@ fn given_up_or_acknowledged() {
 #[test]
 fn closed_refuses_and_is_empty() {
     let o = outbox(2, 10);
-    assert!(push_many(&o, 1, &[1, 2, 3]).is_ok());
+    assert!(push_list(&o, 1, &[1, 2, 3], 0).is_ok());
     assert_eq!(o.close(), 3);
     assert_eq!(push(&o, 0, 1, 1, 0), Err(Refused::Closed));
-    assert_eq!(push_many(&o, 1, &[1]), Err(Refused::Closed));
+    assert_eq!(push_list(&o, 1, &[1], 0), Err(Refused::Closed));
     assert_eq!(o.pending(), 0);
     assert!(drain(&o, 0).is_empty());
 }
@@ -286,6 +303,7 @@ proptest! {
         let mut accepted: HashMap<u64, Vec<u64>> = HashMap::new();
         let mut out: HashMap<u64, Vec<u64>> = HashMap::new();
         let mut kept: Vec<u64> = vec![];
+        let mut lists: HashSet<Vec<u64>> = HashSet::new();
         let (mut inside, mut acked, mut given) = (0u64, 0u64, 0u64);
         let mut hand: Option<usize> = None;
         for op in ops {
@@ -306,11 +324,12 @@ proptest! {
                 Op::PushMany(dest, n) => {
                     let items: Vec<u64> = (next + 1..=next + n as u64).collect();
                     next += n as u64;
-                    let pushed = push_many(&o, dest, &items);
+                    let pushed = push_list(&o, dest, &items, now);
                     prop_assert_eq!(pushed.is_ok(), inside + n as u64 <= max);
                     if pushed.is_ok() {
                         inside += n as u64;
-                        accepted.entry(dest).or_default().extend(items);
+                        accepted.entry(dest).or_default().extend(&items);
+                        lists.insert(items);
                     }
                 }
                 Op::Advance(by) => {
@@ -328,7 +347,10 @@ proptest! {
                 Op::Take => {
                     let shown = o.take(0, |t| (t.batch.dest, t.batch.items.clone()));
                     if let (None, Some((dest, items))) = (hand, shown) {
-                        prop_assert!(!items.is_empty() && items.len() <= size);
+                        // At most the batch size, or one list.
+                        let one_list = lists.contains(&items);
+                        prop_assert!(!items.is_empty());
+                        prop_assert!(items.len() <= size || one_list);
                         hand = Some(items.len());
                         out.entry(dest).or_default().extend(items);
                     }

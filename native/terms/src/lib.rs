@@ -9,7 +9,8 @@
 //! | [`own`] | a copy in an environment of its own | large terms |
 //!
 //! [`store::TermStore`] picks among all but the second, and keeps small
-//! binaries inline. [`parcel`] is for messages: copied once, then moved.
+//! binaries inline. [`parcel`] is for messages: copied once, then moved. [`held`] is
+//! for one value that many read.
 //!
 //! An environment of its own for each small entry is none of the ways: it costs 0.9 KB
 //! empty and 2.6 KB with any term in it (doc/notes-batch.md).
@@ -30,6 +31,7 @@
 
 pub mod bytes;
 pub mod document;
+pub mod held;
 pub mod imm;
 pub mod own;
 pub mod pages;

@@ -1,9 +1,9 @@
 //! Messages on their way to one destination, copied once and then moved.
 
 use rustler::sys::{
-    enif_alloc_env, enif_clear_env, enif_free_env, enif_is_identical, enif_make_copy,
-    enif_make_list_cell, enif_make_list_from_array, enif_make_tuple_from_array, enif_send,
-    ErlNifEnv, ErlNifTerm,
+    enif_alloc_env, enif_clear_env, enif_free_env, enif_get_list_cell, enif_is_identical,
+    enif_make_copy, enif_make_list_from_array, enif_make_tuple_from_array, enif_send, ErlNifEnv,
+    ErlNifTerm,
 };
 use rustler::{Env, LocalPid, Term};
 
@@ -13,7 +13,17 @@ use rustler::{Env, LocalPid, Term};
 pub struct Parcel {
     env: *mut ErlNifEnv,
     dest: ErlNifTerm,
+    /// The messages; none while they are in `list`.
     items: Vec<ErlNifTerm>,
+    list: Option<List>,
+}
+
+/// All messages of a parcel as one proper list: what was copied in as a list is
+/// sent as it is.
+#[derive(Clone, Copy)]
+struct List {
+    term: ErlNifTerm,
+    len: usize,
 }
 
 // SAFETY: the environment belongs to this value alone (it is never handed out),
@@ -44,7 +54,8 @@ impl Parcel {
         // return null. The copied word lives as long as the environment does.
         unsafe {
             let env = enif_alloc_env();
-            Parcel { env, dest: enif_make_copy(env, dest.as_c_arg()), items: Vec::new() }
+            let dest = enif_make_copy(env, dest.as_c_arg());
+            Parcel { env, dest, items: Vec::new(), list: None }
         }
     }
 
@@ -64,30 +75,73 @@ impl Parcel {
     }
 
     /// Copies a message in.
+    #[inline]
     pub fn push(&mut self, message: Term) {
+        if self.list.is_some() {
+            self.unfold();
+        }
         // SAFETY: `&mut self`: no one else uses this environment now.
         self.items.push(unsafe { enif_make_copy(self.env, message.as_c_arg()) });
     }
 
+    /// Copies a list of messages in, all at once: one allocation, its cells
+    /// included. What is not a proper list is taken as one message.
+    pub fn push_list(&mut self, messages: Term) {
+        let Ok(len) = messages.list_length() else {
+            return self.push(messages);
+        };
+        // SAFETY: as in `push`.
+        let term = unsafe { enif_make_copy(self.env, messages.as_c_arg()) };
+        let list = List { term, len };
+        if self.is_empty() {
+            self.list = Some(list);
+        } else {
+            self.unfold();
+            self.take_apart(list);
+        }
+    }
+
+    fn unfold(&mut self) {
+        if let Some(list) = self.list.take() {
+            self.take_apart(list);
+        }
+    }
+
+    fn take_apart(&mut self, list: List) {
+        self.items.reserve(list.len);
+        let (mut head, mut rest) = (list.term, list.term);
+        // SAFETY: `rest` is a live term of `self.env`; false at its end.
+        while unsafe { enif_get_list_cell(self.env, rest, &mut head, &mut rest) } != 0 {
+            self.items.push(head);
+        }
+    }
+
+    /// The messages as one list, in our environment.
+    fn fold(&mut self) -> ErlNifTerm {
+        if let Some(list) = self.list {
+            return list.term;
+        }
+        let len = self.items.len();
+        // SAFETY: all items are live terms of `self.env`, and `&mut self`.
+        let term = unsafe { enif_make_list_from_array(self.env, self.items.as_ptr(), len as u32) };
+        self.items.clear();
+        self.list = Some(List { term, len });
+        term
+    }
+
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.list.map_or(self.items.len(), |list| list.len)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.len() == 0
     }
 
-    /// The list of the messages, copied to the caller.
-    pub fn items<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let to = env.as_c_arg();
-        let mut list = Term::list_new_empty(env).as_c_arg();
-        for &item in self.items.iter().rev() {
-            // SAFETY: `item` is live in our environment; the copy and the list
-            // are terms of `to`.
-            list = unsafe { enif_make_list_cell(to, enif_make_copy(to, item), list) };
-        }
-        // SAFETY: `list` was made in `env`.
-        unsafe { Term::new(env, list) }
+    /// The list of the messages, copied to the caller at once.
+    pub fn items<'a>(&mut self, env: Env<'a>) -> Term<'a> {
+        let list = self.fold();
+        // SAFETY: `list` is live in our environment; the copy is a term of `env`.
+        unsafe { Term::new(env, enif_make_copy(env.as_c_arg(), list)) }
     }
 
     /// Sends the tuple of `parts` to a process. True: the messages are in its
@@ -104,11 +158,7 @@ impl Parcel {
                 Part::Dest => self.dest,
                 // SAFETY: `&mut self`, and the term is live.
                 Part::Term(term) => unsafe { enif_make_copy(self.env, term.as_c_arg()) },
-                // SAFETY: all items are terms of `self.env`.
-                Part::Items => unsafe {
-                    let n = self.items.len() as u32;
-                    enif_make_list_from_array(self.env, self.items.as_ptr(), n)
-                },
+                Part::Items => self.fold(),
             });
         }
         // SAFETY: `words` are terms of `self.env`, and so is the tuple. A send that
@@ -121,6 +171,7 @@ impl Parcel {
         };
         if sent {
             self.items.clear();
+            self.list = None;
             self.dest = Term::list_new_empty(env).as_c_arg();
         }
         sent
@@ -133,6 +184,7 @@ impl Parcel {
         unsafe {
             enif_clear_env(self.env);
             self.items.clear();
+            self.list = None;
             self.dest = enif_make_copy(self.env, dest.as_c_arg());
         }
         self
