@@ -30,6 +30,7 @@
 pub mod bytes;
 pub mod document;
 pub mod imm;
+pub mod layout;
 pub mod pages;
 pub mod parcel;
 pub mod size;

@@ -21,8 +21,9 @@ impl<'a> Mark<'a> {
 ///
 /// The NIF interface can copy a map with one value changed, but not with several.
 /// The other values are put in place in the copy, before anyone else sees it. This
-/// relies on a flat map holding its values as consecutive words in key order, and
-/// does not take that for granted: see `locate` and `fill`.
+/// relies on a flat map holding its values as consecutive words in key order, so it
+/// is only done on releases of the VM where it was tried ([`crate::layout`]); and
+/// there too it is looked for first: see `locate` and `fill`.
 pub struct Template<'a> {
     len: usize,
     /// For each key in the map's order, where its value stands among those given.

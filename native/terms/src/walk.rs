@@ -11,6 +11,7 @@ use std::os::raw::{c_char, c_uint};
 use rustler::sys::{self, ErlNifTermType};
 use rustler::{Env, Term};
 
+use crate::layout;
 use crate::template::{Mark, Template};
 
 /// A term of the environment `'a`, one machine word.
@@ -60,11 +61,12 @@ pub enum Kind<'a> {
 pub struct Reader<'a> {
     env: Env<'a>,
     nil: sys::ErlNifTerm,
+    in_place: bool,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(env: Env<'a>) -> Self {
-        Reader { env, nil: Term::list_new_empty(env).as_c_arg() }
+        Reader { env, nil: Term::list_new_empty(env).as_c_arg(), in_place: layout::in_place() }
     }
 
     pub fn env(&self) -> Env<'a> {
@@ -211,12 +213,14 @@ impl<'a> Reader<'a> {
         if len > MAX_FLAT {
             return None;
         }
-        self.flat_in_place(map, len).or_else(|| self.flat_by_iterator(map, len))
+        let found = if self.in_place { self.flat_in_place(map, len) } else { None };
+        found.or_else(|| self.flat_by_iterator(map, len))
     }
 
     /// As they lie in the VM: the iterator of a flat map is no more than two pointers,
     /// and asking it for each pair takes longer than all that is done with the pair.
-    /// The pointers are read only where they are what they must be.
+    /// Only on releases of the VM where this was tried ([`layout`]), and only where
+    /// the pointers are what they must be.
     #[inline(always)]
     fn flat_in_place(&self, map: Word<'a>, len: usize) -> Option<(&'a [Word<'a>], &'a [Word<'a>])> {
         let mut iter = Iter::new(self.env.as_c_arg(), map.0)?;
@@ -240,8 +244,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The same where the VM keeps its maps differently: copied into two tuples.
-    #[cold]
+    /// The same by the book: copied into two tuples.
+    #[inline(never)]
     fn flat_by_iterator(
         &self,
         map: Word<'a>,
@@ -427,8 +431,11 @@ impl<'a> Maker<'a> {
     }
 
     /// Prepares maps that have these keys; `None` when two keys are equal, there are
-    /// none or too many, or the VM's maps are not laid out as expected.
+    /// none or too many, or the layout of this VM's maps is not known ([`layout`]).
     pub fn template(&self, keys: &[Word<'a>], mark: Mark<'a>) -> Option<Template<'a>> {
+        if !layout::in_place() {
+            return None;
+        }
         Template::new(*self, keys, mark)
     }
 
