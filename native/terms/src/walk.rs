@@ -143,11 +143,15 @@ impl<'a> Reader<'a> {
             if sys::enif_inspect_binary(self.env.as_c_arg(), word.0, binary.as_mut_ptr()) == 0 {
                 return None;
             }
-            let binary = binary.assume_init();
-            if binary.size == 0 {
+            // Word by word, as it was just written: a load of two words at once, which
+            // volatile forbids, would have to wait until both are in the cache.
+            let binary = binary.as_ptr();
+            let size = (&raw const (*binary).size).read_volatile();
+            let data = (&raw const (*binary).data).read_volatile();
+            if size == 0 {
                 return Some(&[]);
             }
-            Some(std::slice::from_raw_parts(binary.data, binary.size))
+            Some(std::slice::from_raw_parts(data, size))
         }
     }
 
@@ -192,14 +196,15 @@ impl<'a> Reader<'a> {
     /// Calls `each(key, value)` for the pairs of a map, nothing for another term.
     #[inline(always)]
     pub fn pairs(&self, map: Word<'a>, each: &mut impl FnMut(Word<'a>, Word<'a>)) {
-        let Some(mut iter) = Iter::new(self.env.as_c_arg(), map.0) else { return };
+        let mut iter = MaybeUninit::uninit();
+        let Some(iter) = Iter::new(self.env.as_c_arg(), map.0, &mut iter) else { return };
         let (mut key, mut value) = (self.nil, self.nil);
         // SAFETY: the iterator was created and is not moved. `each` cannot leave this
         // environment.
         unsafe {
-            while sys::enif_map_iterator_get_pair(iter.env, iter.raw(), &mut key, &mut value) != 0 {
+            while sys::enif_map_iterator_get_pair(iter.env, iter.iter, &mut key, &mut value) != 0 {
                 each(Word::new(key), Word::new(value));
-                if sys::enif_map_iterator_next(iter.env, iter.raw()) == 0 {
+                if sys::enif_map_iterator_next(iter.env, iter.iter) == 0 {
                     break;
                 }
             }
@@ -223,12 +228,13 @@ impl<'a> Reader<'a> {
     /// the pointers are what they must be.
     #[inline(always)]
     fn flat_in_place(&self, map: Word<'a>, len: usize) -> Option<(&'a [Word<'a>], &'a [Word<'a>])> {
-        let mut iter = Iter::new(self.env.as_c_arg(), map.0)?;
+        let mut iter = MaybeUninit::uninit();
+        let iter = Iter::new(self.env.as_c_arg(), map.0, &mut iter)?;
         let (mut key, mut value) = (self.nil, self.nil);
         // SAFETY: the iterator was created.
         let started =
-            unsafe { sys::enif_map_iterator_get_pair(iter.env, iter.raw(), &mut key, &mut value) };
-        let Pointers { keys, values, .. } = iter.pointers();
+            unsafe { sys::enif_map_iterator_get_pair(iter.env, iter.iter, &mut key, &mut value) };
+        let (keys, values) = iter.pointers();
         // The values of a flat map lie behind its head, in the map itself.
         let head = (values as usize).wrapping_sub(boxed(map)? as usize) / size_of::<Word<'a>>();
         if started == 0 || len == 0 || !(1..=3).contains(&head) || !keys.is_aligned() {
@@ -265,9 +271,10 @@ impl<'a> Reader<'a> {
 }
 
 /// An iterator over a map, destroyed however its user leaves.
-struct Iter {
+struct Iter<'i> {
     env: *mut sys::ErlNifEnv,
-    iter: MaybeUninit<sys::ErlNifMapIterator>,
+    iter: *mut sys::ErlNifMapIterator,
+    place: PhantomData<&'i mut sys::ErlNifMapIterator>,
 }
 
 /// `ErlNifMapIterator` of a flat map, as `erl_nif.h` has it.
@@ -281,35 +288,45 @@ struct Pointers<'a> {
     values: *const Word<'a>,
 }
 
-const _: () = assert!(size_of::<Pointers<'_>>() <= size_of::<sys::ErlNifMapIterator>());
+const _: () = assert!(
+    size_of::<Pointers<'_>>() <= size_of::<sys::ErlNifMapIterator>()
+        && align_of::<Pointers<'_>>() <= align_of::<sys::ErlNifMapIterator>()
+);
 
-impl Iter {
+impl<'i> Iter<'i> {
     #[inline(always)]
-    fn new(env: *mut sys::ErlNifEnv, map: sys::ErlNifTerm) -> Option<Self> {
-        let mut iter = MaybeUninit::uninit();
+    fn new(
+        env: *mut sys::ErlNifEnv,
+        map: sys::ErlNifTerm,
+        place: &'i mut MaybeUninit<sys::ErlNifMapIterator>,
+    ) -> Option<Self> {
         let first = sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-        // SAFETY: the map is a live term of the environment (callers pass a `Word`).
-        // Moving the iterator afterwards is fine: it does not point into itself.
-        let made = unsafe { sys::enif_map_iterator_create(env, map, iter.as_mut_ptr(), first) };
-        (made != 0).then_some(Iter { env, iter })
+        let iter = place.as_mut_ptr();
+        // SAFETY: the map is a live term of the environment (callers pass a `Word`), and
+        // the place is lent for as long as the iterator is there.
+        let made = unsafe { sys::enif_map_iterator_create(env, map, iter, first) };
+        (made != 0).then_some(Iter { env, iter, place: PhantomData })
     }
 
-    fn raw(&mut self) -> *mut sys::ErlNifMapIterator {
-        self.iter.as_mut_ptr()
-    }
-
+    /// Where the keys and values lie, if the map is a flat one.
     #[inline(always)]
-    fn pointers<'a>(&self) -> Pointers<'a> {
-        // SAFETY: the structure is at least as large (asserted above), was written by
-        // its creation, and any bits are valid words and pointers.
-        unsafe { self.iter.as_ptr().cast::<Pointers<'a>>().read() }
+    fn pointers<'a>(&self) -> (*const Word<'a>, *const Word<'a>) {
+        let iter = self.iter.cast::<Pointers<'a>>();
+        // SAFETY: the structure is at least as large and as aligned (asserted above), the
+        // creation wrote it, and any bits are valid pointers. Read word by word, as in
+        // `Reader::bytes`.
+        unsafe {
+            let keys = (&raw const (*iter).keys).read_volatile();
+            let values = (&raw const (*iter).values).read_volatile();
+            (keys, values)
+        }
     }
 }
 
-impl Drop for Iter {
+impl Drop for Iter<'_> {
     fn drop(&mut self) {
         // SAFETY: it was created, and is not used after this.
-        unsafe { sys::enif_map_iterator_destroy(self.env, self.iter.as_mut_ptr()) }
+        unsafe { sys::enif_map_iterator_destroy(self.env, self.iter) }
     }
 }
 
