@@ -1,19 +1,18 @@
-//! May the maps of this VM be read and written where they lie?
+//! May the maps of this VM be read where they lie?
 //!
-//! Two modules know more than the NIF interface tells: `walk` reads the keys and
-//! values of a flat map through the pointers in its iterator, and `template` writes
-//! values into a fresh copy of a map. How maps lie in memory is the VM's own affair
-//! and may change with any release, so
+//! `walk::Reader::flat` knows more than the NIF interface tells: it reads the keys and
+//! values of a flat map through the pointers in its iterator. It only reads, and only
+//! after it saw that the pointers lead into this very map. But how maps lie in memory
+//! is the VM's own affair and may change with any release, so
 //!
-//! * both run only on OTP releases of [`TRIED`], in the optimized emulator (others
+//! * it is done only on OTP releases of [`TRIED`], in the optimized emulator (others
 //!   have a smaller flat map limit, and more checks of their own). The stub module
 //!   says at load what it runs on; before that, and anywhere else, maps are read with
-//!   the map iterator and made with `enif_make_map_from_arrays`;
+//!   the calls of the map iterator;
 //! * a release is put on the list when the serializer's tests passed on it, which run
 //!   both ways (`erlmcp_flow_nif:plain_maps/1`);
 //! * patches of a release are not told apart. That one changes the layout is unlikely,
-//!   not impossible, so each use looks first for what it relies on, and takes the
-//!   official way when it is not there.
+//!   not impossible: that is what the look at the pointers is for.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -40,7 +39,7 @@ fn is_known(otp_release: &str, build_type: &str) -> bool {
     cfg!(target_pointer_width = "64") && build_type == "opt" && TRIED.contains(&otp_release)
 }
 
-/// Whether maps are used in place.
+/// Whether maps are read in place.
 #[inline(always)]
 pub(crate) fn in_place() -> bool {
     STATE.load(Ordering::Relaxed) == IN_PLACE

@@ -35,6 +35,5 @@ pub mod pages;
 pub mod parcel;
 pub mod size;
 pub mod store;
-pub mod template;
 pub mod walk;
 pub mod word;

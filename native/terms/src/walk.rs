@@ -12,12 +12,11 @@ use rustler::sys::{self, ErlNifTermType};
 use rustler::{Env, Term};
 
 use crate::layout;
-use crate::template::{Mark, Template};
 
 /// A term of the environment `'a`, one machine word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct Word<'a>(pub(crate) sys::ErlNifTerm, PhantomData<fn(&'a ()) -> &'a ()>);
+pub struct Word<'a>(sys::ErlNifTerm, PhantomData<fn(&'a ()) -> &'a ()>);
 
 impl<'a> Word<'a> {
     pub fn of(term: Term<'a>) -> Self {
@@ -36,7 +35,7 @@ impl<'a> Word<'a> {
         unsafe { std::mem::transmute::<sys::ErlNifTerm, usize>(self.0) as u64 }
     }
 
-    pub(crate) fn new(term: sys::ErlNifTerm) -> Self {
+    fn new(term: sys::ErlNifTerm) -> Self {
         Word(term, PhantomData)
     }
 }
@@ -442,20 +441,6 @@ impl<'a> Maker<'a> {
         (made != 0).then(|| Word::new(map))
     }
 
-    /// A term for the places of a template, which must get into no other term.
-    pub fn mark(&self) -> Mark<'a> {
-        Mark::new(*self)
-    }
-
-    /// Prepares maps that have these keys; `None` when two keys are equal, there are
-    /// none or too many, or the layout of this VM's maps is not known ([`layout`]).
-    pub fn template(&self, keys: &[Word<'a>], mark: Mark<'a>) -> Option<Template<'a>> {
-        if !layout::in_place() {
-            return None;
-        }
-        Template::new(*self, keys, mark)
-    }
-
     /// Decodes external term format. With `safe` no atom is made; without it the
     /// bytes must have been checked and come from a trusted sender.
     pub fn external(&self, bytes: &[u8], safe: bool) -> Option<Word<'a>> {
@@ -477,14 +462,14 @@ impl<'a> Maker<'a> {
 }
 
 /// The VM's flat maps have no more pairs than this.
-pub(crate) const MAX_FLAT: usize = 32;
+const MAX_FLAT: usize = 32;
 
 /// Where a boxed term lies: the VM has tagged pointers to such terms with these two
 /// bits since before there were NIFs. `None` for any other term.
 #[inline(always)]
-pub(crate) fn boxed<'a>(term: Word<'a>) -> Option<*mut Word<'a>> {
+fn boxed<'a>(term: Word<'a>) -> Option<*const Word<'a>> {
     const TAG_BITS: u64 = 0b11;
     const BOXED: u64 = 0b10;
     let word = term.value();
-    (word & TAG_BITS == BOXED).then_some((word & !TAG_BITS) as usize as *mut Word<'a>)
+    (word & TAG_BITS == BOXED).then_some((word & !TAG_BITS) as usize as *const Word<'a>)
 }

@@ -58,9 +58,8 @@ impl<'a> Probe<'a> {
 
     #[inline(always)]
     pub fn is(&self, other: &Probe<'_>) -> bool {
-        let differs = (self.a ^ other.a)
-            | (self.b ^ other.b)
-            | (self.bytes.len() ^ other.bytes.len()) as u64;
+        let differs =
+            (self.a ^ other.a) | (self.b ^ other.b) | (self.bytes.len() ^ other.bytes.len()) as u64;
         differs == 0 && (self.bytes.len() <= 16 || self.bytes == other.bytes)
     }
 

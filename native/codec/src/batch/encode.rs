@@ -17,7 +17,7 @@ pub fn encode<'a, S: Source<'a>>(
     // A small batch must not pay for large tables.
     let slots = match terms.len() {
         ..8 => 32,
-        ..256 => 512,
+        8..256 => 512,
         _ => 4096,
     };
     let mut encoder = Encoder {
@@ -129,11 +129,8 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
     #[inline(always)]
     fn term(&mut self, term: S::Term, hint: usize) -> Result<Inner<'a, S>, Busy> {
         // Most values in maps are binaries, and few elements of lists.
-        let view = if hint != NO_HINTS {
-            self.source.likely_binary(term)
-        } else {
-            self.source.view(term)
-        };
+        let view =
+            if hint != NO_HINTS { self.source.likely_binary(term) } else { self.source.view(term) };
         match view {
             View::Binary(bytes) => self.binary(bytes, hint)?,
             View::Map(size) => {
