@@ -4,7 +4,7 @@
 %% changes, and every other module can be hot-loaded.
 -module(erlmcp_flow_nif).
 
--export([version/0]).
+-export([version/0, plain_maps/1]).
 %% cache
 -export([
     cache_new/4,
@@ -59,7 +59,7 @@
     outbox_stats/1
 ]).
 
--nifs([version/0]).
+-nifs([version/0, plain_maps/1]).
 %% cache
 -nifs([
     cache_new/4,
@@ -123,7 +123,9 @@
 -spec init() -> ok | {error, {atom(), string()}}.
 init() ->
     %% The value is returned, not matched: the log then shows the loader's reason.
-    erlang:load_nif(filename:join(priv_dir(), "erlmcp_flow_nif"), 0).
+    %% What relies on the inside of the VM runs only where it was tried.
+    Vm = {erlang:system_info(otp_release), erlang:system_info(build_type)},
+    erlang:load_nif(filename:join(priv_dir(), "erlmcp_flow_nif"), Vm).
 
 -spec priv_dir() -> file:filename().
 priv_dir() ->
@@ -138,6 +140,13 @@ priv_dir() ->
 
 -spec version() -> binary().
 version() ->
+    erlang:nif_error(nif_not_loaded).
+
+%% For tests and measurements: `true' turns off what relies on how this VM lays out
+%% maps (native/terms/src/layout.rs), `false' turns it on again where it may be on.
+%% The answer is whether it is on now.
+-spec plain_maps(boolean()) -> boolean().
+plain_maps(_Plain) ->
     erlang:nif_error(nif_not_loaded).
 
 %% compress

@@ -6,13 +6,12 @@
 %% One table of cases for both implementations.
 
 both_test_() ->
-    [{atom_to_list(Native),
+    [{atom_to_list(Way),
       {setup,
-       fun() -> Before = erlmcp_flow_native:get(),
-                ok = erlmcp_flow_native:set(#{serializer => Mode}), Before end,
-       fun(Before) -> ok = erlmcp_flow_native:set(Before) end,
+       fun() -> prop_serializer:set_way(Way) end,
+       fun prop_serializer:reset_way/1,
        [{N, F} || {N, F} <- cases()]}}
-     || {Native, Mode} <- [{native, true}, {twin, false}]].
+     || Way <- [native, plain, twin]].
 
 cases() ->
     [{lists:flatten(io_lib:format("decode ~P", [Bin, 12])),
@@ -268,26 +267,36 @@ deep() ->
 %% What both sides write can be read by both.
 
 cross_test_() ->
-    [{Name ++ [$  | atom_to_list(Writer)],
+    [{lists:concat([Name, " ", Writer, " ", Reader]),
       fun() ->
-          Before = erlmcp_flow_native:get(),
-          try
-              ok = erlmcp_flow_native:set(Writer =:= native),
-              {ok, Bin} = ?S:encode_batch(Terms),
-              ok = erlmcp_flow_native:set(Writer =/= native),
-              ?assertEqual({ok, Terms}, ?S:decode_batch(Bin))
-          after
-              ok = erlmcp_flow_native:set(Before)
-          end
+          {ok, Bin} = prop_serializer:with(Writer, fun() -> ?S:encode_batch(Terms) end),
+          ?assertEqual({ok, Terms},
+                       prop_serializer:with(Reader, fun() -> ?S:decode_batch(Bin) end))
       end}
-     || {Name, Terms} <- batches(), Writer <- [native, twin]].
+     || {Name, Terms} <- batches(),
+        {Writer, Reader} <- [{native, twin}, {plain, twin}, {twin, native}, {twin, plain}]].
 
 same_bytes_test() ->
-    %% The native encoder gives up on sharing what its bounded tables have no room
-    %% for, and goes through large maps in another order.
-    Differ = ["many words", "many shapes", "large maps"],
-    [?assertEqual({Name, {ok, erlmcp_flow_batch_erl:encode(T)}}, {Name, ?S:encode_batch(T)})
-     || {Name, T} <- batches(), not lists:member(Name, Differ)].
+    %% How maps are read is no part of the format.
+    [?assertEqual({Name, prop_serializer:with(native, fun() -> ?S:encode_batch(T) end)},
+                  {Name, prop_serializer:with(plain, fun() -> ?S:encode_batch(T) end)})
+     || {Name, T} <- batches()].
+
+%% What recurs is written once, by either side.
+size_test() ->
+    %% Those without long texts, which are written as they are.
+    Messages = [M || #{<<"id">> := N} = M <- messages(), N rem 5 < 3],
+    Limit = byte_size(term_to_binary(Messages)) * 6 div 10,
+    Small = [element(2, prop_serializer:with(Way, fun() -> ?S:encode_batch(Messages) end))
+             || Way <- [native, twin]],
+    ?assertMatch([N, T] when N < Limit andalso T < Limit, [byte_size(B) || B <- Small]).
+
+%% The fast way is on where this suite has to pass for it, and only there.
+maps_in_place_test() ->
+    Tried = lists:member(erlang:system_info(otp_release), ["25"]) andalso
+            erlang:system_info(build_type) =:= opt,
+    ?assertEqual(false, erlmcp_flow_nif:plain_maps(true)),
+    ?assertEqual(Tried, erlmcp_flow_nif:plain_maps(false)).
 
 %% Encoding
 

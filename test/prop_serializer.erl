@@ -4,6 +4,7 @@
 -include_lib("proper/include/proper.hrl").
 -export([prop_etf_round_trip/0, prop_etf_agrees_with_vm/0, prop_batch_round_trip/0,
          prop_junk/0, prop_size_bound/0, any_term/0]).
+-export([with/2, set_way/1, reset_way/1]).
 
 %% Terms
 
@@ -110,10 +111,10 @@ agree_safe(Bin) ->
     end.
 
 prop_batch_round_trip() ->
-    ?FORALL({Ts, Writer, Reader}, {short_list(any_term()), boolean(), boolean()},
-        case with_native(Writer, fun() -> erlmcp_flow_serializer:encode_batch(Ts) end) of
+    ?FORALL({Ts, Writer, Reader}, {repeating(), way(), way()},
+        case with(Writer, fun() -> erlmcp_flow_serializer:encode_batch(Ts) end) of
             {ok, Bin} ->
-                case with_native(Reader, fun() ->
+                case with(Reader, fun() ->
                         erlmcp_flow_serializer:decode_batch(Bin, #{safe => false}) end) of
                     {ok, Back} -> same(Ts, Back);
                     Other -> ?WHENFAIL(io:format("~p~n", [Other]), false)
@@ -142,9 +143,9 @@ prop_junk() ->
                 batch -> fun() -> erlmcp_flow_serializer:decode_batch(Bin) end;
                 _ -> fun() -> erlmcp_flow_serializer:decode(Bin) end
             end,
-            case {with_native(true, Decode), with_native(false, Decode)} of
-                {{ok, A}, {ok, B}} -> same(A, B);
-                {{error, A}, {error, A}} -> is_reason(A);
+            case {with(native, Decode), with(plain, Decode), with(twin, Decode)} of
+                {{ok, A}, {ok, B}, {ok, C}} -> same(A, B) andalso same(B, C);
+                {{error, A}, {error, A}, {error, A}} -> is_reason(A);
                 Different -> ?WHENFAIL(io:format("~p ~p~n", [Bin, Different]), false)
             end
         end).
@@ -178,13 +179,35 @@ change(At, F, Bin) ->
 is_reason({invalid, At}) -> is_integer(At) andalso At >= 0;
 is_reason(R) -> lists:member(R, [too_large, too_deep, unsafe, unknown_atom]).
 
-with_native(Native, F) ->
-    Before = erlmcp_flow_native:get(),
-    ok = erlmcp_flow_native:set(#{serializer => Native}),
+with_native(true, F) -> with(native, F);
+with_native(false, F) -> with(twin, F).
+
+%% Three ways: native, native without what relies on the VM's layout of maps, and
+%% the twin in Erlang.
+way() ->
+    oneof([native, plain, twin]).
+
+with(Way, F) ->
+    Before = set_way(Way),
     try
         F()
     catch
         Class:Reason:Stack -> {crashed, Class, Reason, Stack}
     after
-        ok = erlmcp_flow_native:set(Before)
+        reset_way(Before)
     end.
+
+set_way(Way) ->
+    Before = erlmcp_flow_native:get(),
+    _ = erlmcp_flow_nif:plain_maps(Way =:= plain),
+    ok = erlmcp_flow_native:set(#{serializer => Way =/= twin}),
+    Before.
+
+reset_way(Before) ->
+    _ = erlmcp_flow_nif:plain_maps(false),
+    ok = erlmcp_flow_native:set(Before).
+
+%% What is worth a template: more than two maps with the same keys.
+repeating() ->
+    ?LET({Ts, Keys, N}, {short_list(any_term()), list(key()), range(0, 6)},
+         Ts ++ [maps:from_list([{K, {I, K}} || K <- Keys]) || I <- lists:seq(1, N)]).

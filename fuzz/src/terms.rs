@@ -56,7 +56,6 @@ impl Terms {
 
 impl Sink for Terms {
     type Term = u32;
-    type Shape = Vec<u32>;
 
     fn int(&mut self, value: i64) -> u32 {
         self.node(Node::Int(value), 0)
@@ -93,18 +92,6 @@ impl Sink for Terms {
     fn map(&mut self, keys: &[u32], values: &[u32]) -> Option<u32> {
         assert_eq!(keys.len(), values.len());
         self.map_of(keys.iter().zip(values).map(|(key, value)| [*key, *value]))
-    }
-
-    fn shape(&mut self, keys: &[u32]) -> Option<Vec<u32>> {
-        Some(keys.to_vec())
-    }
-
-    fn shaped(&mut self, shape: &Vec<u32>, values: &[u32]) -> Option<u32> {
-        let before = self.made;
-        let map = self.map(shape, values);
-        // The keys are one tuple for all maps of the shape.
-        self.made = before + 8 * values.len() as u64;
-        map
     }
 
     fn pairs(&mut self, pairs: &[u32]) -> Option<u32> {

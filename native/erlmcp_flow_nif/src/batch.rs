@@ -2,7 +2,6 @@
 
 use codec::batch::{self, Busy, Error, External, Limits, Sink, Source, View};
 use rustler::{Binary, Encoder, Env, NewBinary, NifResult, Term};
-use terms::template::{Mark, Template};
 use terms::walk::{Kind, Maker, Reader, Word};
 
 use crate::etf::{self, Why};
@@ -98,13 +97,11 @@ impl<'a> Source<'a> for Terms<'a> {
 
 struct Builder<'a> {
     maker: Maker<'a>,
-    mark: Option<Mark<'a>>,
     safe: bool,
 }
 
 impl<'a> Sink for Builder<'a> {
     type Term = Word<'a>;
-    type Shape = Template<'a>;
 
     #[inline(always)]
     fn int(&mut self, value: i64) -> Word<'a> {
@@ -157,16 +154,6 @@ impl<'a> Sink for Builder<'a> {
         self.maker.map(keys, values)
     }
 
-    fn shape(&mut self, keys: &[Word<'a>]) -> Option<Template<'a>> {
-        let mark = *self.mark.get_or_insert_with(|| self.maker.mark());
-        self.maker.template(keys, mark)
-    }
-
-    #[inline]
-    fn shaped(&mut self, shape: &Template<'a>, values: &[Word<'a>]) -> Option<Word<'a>> {
-        shape.fill(self.maker, values)
-    }
-
     fn pairs(&mut self, pairs: &[Word<'a>]) -> Option<Word<'a>> {
         let keys: Vec<Word<'a>> = pairs.iter().step_by(2).copied().collect();
         let values: Vec<Word<'a>> = pairs.iter().skip(1).step_by(2).copied().collect();
@@ -211,7 +198,7 @@ fn decode<'a>(
     safe: bool,
     max_work: u64,
 ) -> Term<'a> {
-    let mut builder = Builder { maker: Maker::new(env), mark: None, safe };
+    let mut builder = Builder { maker: Maker::new(env), safe };
     let reason = match batch::decode(
         input.as_slice(),
         &mut builder,

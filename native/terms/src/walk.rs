@@ -11,12 +11,12 @@ use std::os::raw::{c_char, c_uint};
 use rustler::sys::{self, ErlNifTermType};
 use rustler::{Env, Term};
 
-use crate::template::{Mark, Template};
+use crate::layout;
 
 /// A term of the environment `'a`, one machine word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct Word<'a>(pub(crate) sys::ErlNifTerm, PhantomData<fn(&'a ()) -> &'a ()>);
+pub struct Word<'a>(sys::ErlNifTerm, PhantomData<fn(&'a ()) -> &'a ()>);
 
 impl<'a> Word<'a> {
     pub fn of(term: Term<'a>) -> Self {
@@ -35,7 +35,7 @@ impl<'a> Word<'a> {
         unsafe { std::mem::transmute::<sys::ErlNifTerm, usize>(self.0) as u64 }
     }
 
-    pub(crate) fn new(term: sys::ErlNifTerm) -> Self {
+    fn new(term: sys::ErlNifTerm) -> Self {
         Word(term, PhantomData)
     }
 }
@@ -60,11 +60,12 @@ pub enum Kind<'a> {
 pub struct Reader<'a> {
     env: Env<'a>,
     nil: sys::ErlNifTerm,
+    in_place: bool,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(env: Env<'a>) -> Self {
-        Reader { env, nil: Term::list_new_empty(env).as_c_arg() }
+        Reader { env, nil: Term::list_new_empty(env).as_c_arg(), in_place: layout::in_place() }
     }
 
     pub fn env(&self) -> Env<'a> {
@@ -141,11 +142,15 @@ impl<'a> Reader<'a> {
             if sys::enif_inspect_binary(self.env.as_c_arg(), word.0, binary.as_mut_ptr()) == 0 {
                 return None;
             }
-            let binary = binary.assume_init();
-            if binary.size == 0 {
+            // Word by word, as it was just written: a load of two words at once, which
+            // volatile forbids, would have to wait until both are in the cache.
+            let binary = binary.as_ptr();
+            let size = (&raw const (*binary).size).read_volatile();
+            let data = (&raw const (*binary).data).read_volatile();
+            if size == 0 {
                 return Some(&[]);
             }
-            Some(std::slice::from_raw_parts(binary.data, binary.size))
+            Some(std::slice::from_raw_parts(data, size))
         }
     }
 
@@ -190,14 +195,15 @@ impl<'a> Reader<'a> {
     /// Calls `each(key, value)` for the pairs of a map, nothing for another term.
     #[inline(always)]
     pub fn pairs(&self, map: Word<'a>, each: &mut impl FnMut(Word<'a>, Word<'a>)) {
-        let Some(mut iter) = Iter::new(self.env.as_c_arg(), map.0) else { return };
+        let mut iter = MaybeUninit::uninit();
+        let Some(iter) = Iter::new(self.env.as_c_arg(), map.0, &mut iter) else { return };
         let (mut key, mut value) = (self.nil, self.nil);
         // SAFETY: the iterator was created and is not moved. `each` cannot leave this
         // environment.
         unsafe {
-            while sys::enif_map_iterator_get_pair(iter.env, iter.raw(), &mut key, &mut value) != 0 {
+            while sys::enif_map_iterator_get_pair(iter.env, iter.iter, &mut key, &mut value) != 0 {
                 each(Word::new(key), Word::new(value));
-                if sys::enif_map_iterator_next(iter.env, iter.raw()) == 0 {
+                if sys::enif_map_iterator_next(iter.env, iter.iter) == 0 {
                     break;
                 }
             }
@@ -211,20 +217,23 @@ impl<'a> Reader<'a> {
         if len > MAX_FLAT {
             return None;
         }
-        self.flat_in_place(map, len).or_else(|| self.flat_by_iterator(map, len))
+        let found = if self.in_place { self.flat_in_place(map, len) } else { None };
+        found.or_else(|| self.flat_by_iterator(map, len))
     }
 
     /// As they lie in the VM: the iterator of a flat map is no more than two pointers,
     /// and asking it for each pair takes longer than all that is done with the pair.
-    /// The pointers are read only where they are what they must be.
+    /// Only on releases of the VM where this was tried ([`layout`]), and only where
+    /// the pointers are what they must be.
     #[inline(always)]
     fn flat_in_place(&self, map: Word<'a>, len: usize) -> Option<(&'a [Word<'a>], &'a [Word<'a>])> {
-        let mut iter = Iter::new(self.env.as_c_arg(), map.0)?;
+        let mut iter = MaybeUninit::uninit();
+        let iter = Iter::new(self.env.as_c_arg(), map.0, &mut iter)?;
         let (mut key, mut value) = (self.nil, self.nil);
         // SAFETY: the iterator was created.
         let started =
-            unsafe { sys::enif_map_iterator_get_pair(iter.env, iter.raw(), &mut key, &mut value) };
-        let Pointers { keys, values, .. } = iter.pointers();
+            unsafe { sys::enif_map_iterator_get_pair(iter.env, iter.iter, &mut key, &mut value) };
+        let (keys, values) = iter.pointers();
         // The values of a flat map lie behind its head, in the map itself.
         let head = (values as usize).wrapping_sub(boxed(map)? as usize) / size_of::<Word<'a>>();
         if started == 0 || len == 0 || !(1..=3).contains(&head) || !keys.is_aligned() {
@@ -240,8 +249,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The same where the VM keeps its maps differently: copied into two tuples.
-    #[cold]
+    /// The same by the book: copied into two tuples.
+    #[inline(never)]
     fn flat_by_iterator(
         &self,
         map: Word<'a>,
@@ -261,9 +270,10 @@ impl<'a> Reader<'a> {
 }
 
 /// An iterator over a map, destroyed however its user leaves.
-struct Iter {
+struct Iter<'i> {
     env: *mut sys::ErlNifEnv,
-    iter: MaybeUninit<sys::ErlNifMapIterator>,
+    iter: *mut sys::ErlNifMapIterator,
+    place: PhantomData<&'i mut sys::ErlNifMapIterator>,
 }
 
 /// `ErlNifMapIterator` of a flat map, as `erl_nif.h` has it.
@@ -277,35 +287,45 @@ struct Pointers<'a> {
     values: *const Word<'a>,
 }
 
-const _: () = assert!(size_of::<Pointers<'_>>() <= size_of::<sys::ErlNifMapIterator>());
+const _: () = assert!(
+    size_of::<Pointers<'_>>() <= size_of::<sys::ErlNifMapIterator>()
+        && align_of::<Pointers<'_>>() <= align_of::<sys::ErlNifMapIterator>()
+);
 
-impl Iter {
+impl<'i> Iter<'i> {
     #[inline(always)]
-    fn new(env: *mut sys::ErlNifEnv, map: sys::ErlNifTerm) -> Option<Self> {
-        let mut iter = MaybeUninit::uninit();
+    fn new(
+        env: *mut sys::ErlNifEnv,
+        map: sys::ErlNifTerm,
+        place: &'i mut MaybeUninit<sys::ErlNifMapIterator>,
+    ) -> Option<Self> {
         let first = sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-        // SAFETY: the map is a live term of the environment (callers pass a `Word`).
-        // Moving the iterator afterwards is fine: it does not point into itself.
-        let made = unsafe { sys::enif_map_iterator_create(env, map, iter.as_mut_ptr(), first) };
-        (made != 0).then_some(Iter { env, iter })
+        let iter = place.as_mut_ptr();
+        // SAFETY: the map is a live term of the environment (callers pass a `Word`), and
+        // the place is lent for as long as the iterator is there.
+        let made = unsafe { sys::enif_map_iterator_create(env, map, iter, first) };
+        (made != 0).then_some(Iter { env, iter, place: PhantomData })
     }
 
-    fn raw(&mut self) -> *mut sys::ErlNifMapIterator {
-        self.iter.as_mut_ptr()
-    }
-
+    /// Where the keys and values lie, if the map is a flat one.
     #[inline(always)]
-    fn pointers<'a>(&self) -> Pointers<'a> {
-        // SAFETY: the structure is at least as large (asserted above), was written by
-        // its creation, and any bits are valid words and pointers.
-        unsafe { self.iter.as_ptr().cast::<Pointers<'a>>().read() }
+    fn pointers<'a>(&self) -> (*const Word<'a>, *const Word<'a>) {
+        let iter = self.iter.cast::<Pointers<'a>>();
+        // SAFETY: the structure is at least as large and as aligned (asserted above), the
+        // creation wrote it, and any bits are valid pointers. Read word by word, as in
+        // `Reader::bytes`.
+        unsafe {
+            let keys = (&raw const (*iter).keys).read_volatile();
+            let values = (&raw const (*iter).values).read_volatile();
+            (keys, values)
+        }
     }
 }
 
-impl Drop for Iter {
+impl Drop for Iter<'_> {
     fn drop(&mut self) {
         // SAFETY: it was created, and is not used after this.
-        unsafe { sys::enif_map_iterator_destroy(self.env, self.iter.as_mut_ptr()) }
+        unsafe { sys::enif_map_iterator_destroy(self.env, self.iter) }
     }
 }
 
@@ -421,17 +441,6 @@ impl<'a> Maker<'a> {
         (made != 0).then(|| Word::new(map))
     }
 
-    /// A term for the places of a template, which must get into no other term.
-    pub fn mark(&self) -> Mark<'a> {
-        Mark::new(*self)
-    }
-
-    /// Prepares maps that have these keys; `None` when two keys are equal, there are
-    /// none or too many, or the VM's maps are not laid out as expected.
-    pub fn template(&self, keys: &[Word<'a>], mark: Mark<'a>) -> Option<Template<'a>> {
-        Template::new(*self, keys, mark)
-    }
-
     /// Decodes external term format. With `safe` no atom is made; without it the
     /// bytes must have been checked and come from a trusted sender.
     pub fn external(&self, bytes: &[u8], safe: bool) -> Option<Word<'a>> {
@@ -453,14 +462,14 @@ impl<'a> Maker<'a> {
 }
 
 /// The VM's flat maps have no more pairs than this.
-pub(crate) const MAX_FLAT: usize = 32;
+const MAX_FLAT: usize = 32;
 
 /// Where a boxed term lies: the VM has tagged pointers to such terms with these two
 /// bits since before there were NIFs. `None` for any other term.
 #[inline(always)]
-pub(crate) fn boxed<'a>(term: Word<'a>) -> Option<*mut Word<'a>> {
+fn boxed<'a>(term: Word<'a>) -> Option<*const Word<'a>> {
     const TAG_BITS: u64 = 0b11;
     const BOXED: u64 = 0b10;
     let word = term.value();
-    (word & TAG_BITS == BOXED).then_some((word & !TAG_BITS) as usize as *mut Word<'a>)
+    (word & TAG_BITS == BOXED).then_some((word & !TAG_BITS) as usize as *const Word<'a>)
 }

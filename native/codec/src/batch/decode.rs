@@ -15,8 +15,6 @@ const HEAP_BINARY: usize = 64;
 const BINARY_HANDLE: u64 = 12;
 /// What an open container takes in here, in words.
 const OPEN: u64 = 3;
-/// Maps of a shape that are made without preparation.
-const PREPARE_AFTER: u8 = 2;
 
 /// Decodes a whole batch and gives the list of its terms.
 pub fn decode<S: Sink>(input: &[u8], sink: &mut S, limits: &Limits) -> Result<S::Term, Error> {
@@ -64,22 +62,11 @@ struct Open {
     at: usize,
 }
 
-/// Many shapes come once or twice and never again: only from the third map on it
-/// pays to prepare for more of them.
-enum Use<T> {
-    /// So many maps so far.
-    Few(u8),
-    Prepared(T),
-    /// The sink has no way to prepare.
-    Unprepared,
-}
-
-struct Shape<T> {
+struct Shape {
     first: u32,
     len: u32,
     /// What a map of this shape takes beside its values.
     words: u32,
-    used: Use<T>,
 }
 
 struct Decoder<'i, 's, S: Sink> {
@@ -90,7 +77,7 @@ struct Decoder<'i, 's, S: Sink> {
     open: Vec<Open>,
     /// The dictionary: a term and the words it takes.
     entries: Vec<(S::Term, u32)>,
-    shapes: Vec<Shape<S::Shape>>,
+    shapes: Vec<Shape>,
     /// The keys of all shapes.
     keys: Vec<S::Term>,
     words_left: u64,
@@ -103,19 +90,29 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
         let count = self.number()?;
         self.enter(Kind::List, count, count.saturating_mul(2), 2)?;
         loop {
-            // Whatever has got its last term becomes a term of what is around it.
-            while let Some(open) = self.open.last_mut() {
-                if open.left > 0 {
-                    open.left -= 1;
+            // The count of terms to come is kept out of memory while there are leaves.
+            let depth = self.open.len();
+            let Some(open) = self.open.last_mut() else {
+                return Err(Error::Invalid(self.at));
+            };
+            let mut left = open.left;
+            while left > 0 {
+                left -= 1;
+                self.term()?;
+                if self.open.len() > depth {
                     break;
                 }
-                let term = self.close()?;
-                if self.open.is_empty() {
-                    return Ok(term);
-                }
-                self.values.push(term);
             }
-            self.term()?;
+            if self.open.len() > depth {
+                self.open[depth - 1].left = left;
+                continue;
+            }
+            // It has got its last term, and becomes a term of what is around it.
+            let term = self.close()?;
+            if self.open.is_empty() {
+                return Ok(term);
+            }
+            self.values.push(term);
         }
     }
 
@@ -193,31 +190,12 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
             },
             Kind::Tuple => self.sink.tuple(parts),
             Kind::Shaped(id) => {
-                let Some(shape) = self.shapes.get_mut(id as usize) else {
+                let Some(shape) = self.shapes.get(id as usize) else {
                     return Err(Error::Invalid(at));
                 };
                 let first = shape.first as usize;
                 let keys = &self.keys[first..first + shape.len as usize];
-                let made = match &shape.used {
-                    Use::Prepared(prepared) => self.sink.shaped(prepared, parts),
-                    Use::Few(PREPARE_AFTER..) => match self.sink.shape(keys) {
-                        Some(prepared) => {
-                            let made = self.sink.shaped(&prepared, parts);
-                            shape.used = Use::Prepared(prepared);
-                            made
-                        }
-                        None => {
-                            shape.used = Use::Unprepared;
-                            None
-                        }
-                    },
-                    Use::Few(used) => {
-                        shape.used = Use::Few(used + 1);
-                        None
-                    }
-                    Use::Unprepared => None,
-                };
-                made.or_else(|| self.sink.map(keys, parts)).ok_or(Error::Invalid(at))?
+                self.sink.map(keys, parts).ok_or(Error::Invalid(at))?
             }
             Kind::Pairs => self.sink.pairs(parts).ok_or(Error::Invalid(at))?,
         };
@@ -381,7 +359,7 @@ impl<'i, S: Sink> Decoder<'i, '_, S> {
         let words = words_before - self.words_left + 2 * n + 4;
         let id = self.shapes.len() as u64;
         let words = u32::try_from(words).map_err(|_| Error::TooLarge)?;
-        self.shapes.push(Shape { first, len: n as u32, words, used: Use::Few(0) });
+        self.shapes.push(Shape { first, len: n as u32, words });
         self.shaped(id, start)
     }
 

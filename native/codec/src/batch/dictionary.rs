@@ -1,12 +1,11 @@
 //! What the encoder has written so far: short binaries and atoms by number, and
 //! the shapes of maps.
 //!
-//! The terms come from anywhere, so no input may make this slow: a lookup looks
-//! at a bounded number of slots, and what finds no slot is just not shared.
+//! Nothing here has to be found again: what is not is written once more. So the
+//! dictionary is one slot a hash without a second try, which costs the least where
+//! most values are new, and no input can make a lookup slow.
 
-use super::format::MAX_SHAPE;
-
-/// Slots that a lookup looks at.
+/// Slots that the lookup of a shape looks at.
 const PROBES: usize = 12;
 /// Beyond this many shapes maps are written without one.
 const MAX_SHAPES: usize = 1 << 14;
@@ -28,10 +27,14 @@ impl<'a> Probe<'a> {
     #[inline(always)]
     pub fn binary(bytes: &'a [u8]) -> Self {
         let n = bytes.len();
-        let (a, b) = if n >= 8 {
-            (read8(bytes), read8(&bytes[n - 8..]))
-        } else if n >= 4 {
-            (read4(bytes) | read4(&bytes[n - 4..]) << 32, 0)
+        let (a, b) = if n >= 4 {
+            // First and last eight bytes, or first and last four: by offsets, as the
+            // lengths of keys are nothing that a processor guesses.
+            let by = if n >= 8 { 4 } else { 0 };
+            (
+                read4(bytes) | read4(&bytes[by..]) << 32,
+                read4(&bytes[n - 4 - by..]) | read4(&bytes[n - 4..]) << 32,
+            )
         } else if n > 0 {
             let [first, middle, last] = [bytes[0], bytes[n / 2], bytes[n - 1]].map(u64::from);
             (first | middle << 8 | last << 16, 0)
@@ -53,47 +56,36 @@ impl<'a> Probe<'a> {
         self.bytes
     }
 
-    /// The key of no entry.
-    const NOTHING: Self = Probe { bytes: &[], a: 0, b: 1 };
-
     #[inline(always)]
     pub fn is(&self, other: &Probe<'_>) -> bool {
-        self.a == other.a
-            && self.b == other.b
-            && self.bytes.len() == other.bytes.len()
-            && (self.bytes.len() <= 16 || self.bytes == other.bytes)
+        let differs =
+            (self.a ^ other.a) | (self.b ^ other.b) | (self.bytes.len() ^ other.bytes.len()) as u64;
+        differs == 0 && (self.bytes.len() <= 16 || self.bytes == other.bytes)
     }
 
+    /// Of the two words only: what is long and differs in its middle may collide.
     #[inline(always)]
-    pub fn hash(&self) -> u64 {
-        let n = self.bytes.len();
-        let mut hash = fold(self.a ^ K, self.b ^ K2 ^ n as u64);
-        if n > 16 {
-            for chunk in self.bytes[8..n - 8].chunks(8) {
-                hash = fold(hash ^ read8(chunk), K);
-            }
-        }
-        hash
+    fn mix(&self) -> u64 {
+        self.a ^ self.b.rotate_left(29) ^ self.bytes.len() as u64
     }
 }
 
+/// What has a number, and for each hash the last one with it.
 pub struct Dictionary<'a> {
     /// By number.
     entries: Vec<Probe<'a>>,
-    table: Table,
-}
-
-pub enum Found {
-    At(u32),
-    /// Numbered now.
-    New(u32),
-    /// Not in here, and there is no room for it.
-    Full,
+    slots: Vec<u32>,
+    shift: u32,
 }
 
 impl<'a> Dictionary<'a> {
+    /// `slots` is a power of two.
     pub fn new(slots: usize) -> Self {
-        Dictionary { entries: Vec::with_capacity(slots / 2), table: Table::new(slots) }
+        Dictionary {
+            entries: Vec::with_capacity(slots / 2),
+            slots: vec![NONE; slots],
+            shift: u64::BITS - slots.trailing_zeros(),
+        }
     }
 
     /// Is this the entry with that number?
@@ -102,23 +94,21 @@ impl<'a> Dictionary<'a> {
         self.entries.get(id as usize).is_some_and(|entry| probe.is(entry))
     }
 
-    #[inline]
-    pub fn find_or_add(&mut self, probe: &Probe<'a>, hash: u64) -> Found {
-        match self.table.find(hash, |id| self.is(id, probe)) {
-            Ok(id) => Found::At(id),
-            Err(None) => Found::Full,
-            Err(Some(slot)) => {
-                let id = self.entries.len() as u32;
-                self.table.put(slot, hash, id);
-                self.entries.push(*probe);
-                Found::New(id)
+    /// `Err` with a new number when there was none, or it was not found.
+    #[inline(always)]
+    pub fn find_or_add(&mut self, probe: &Probe<'a>) -> Result<u32, u32> {
+        let at = (probe.mix().wrapping_mul(K) >> self.shift) as usize;
+        let mask = self.slots.len() - 1;
+        let slot = &mut self.slots[at & mask];
+        if let Some(entry) = self.entries.get(*slot as usize) {
+            if probe.is(entry) {
+                return Ok(*slot);
             }
         }
-    }
-
-    /// Numbers something that there is no room to find again.
-    pub fn skip(&mut self) {
-        self.entries.push(Probe::NOTHING);
+        let id = self.entries.len() as u32;
+        *slot = id;
+        self.entries.push(*probe);
+        Err(id)
     }
 }
 
@@ -181,18 +171,6 @@ impl Table {
 }
 
 const K: u64 = 0x9E37_79B9_7F4A_7C15;
-const K2: u64 = 0xD1B5_4A32_D192_ED03;
-
-#[inline(always)]
-fn fold(a: u64, b: u64) -> u64 {
-    let wide = u128::from(a) * u128::from(b);
-    wide as u64 ^ (wide >> 64) as u64
-}
-
-#[inline(always)]
-fn read8(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |c| u64::from_le_bytes(*c))
-}
 
 #[inline(always)]
 fn read4(bytes: &[u8]) -> u64 {
@@ -203,12 +181,14 @@ fn read4(bytes: &[u8]) -> u64 {
 pub struct Shapes<'a> {
     shapes: Vec<Shape>,
     /// The keys of all shapes.
-    slots: Vec<Slot<'a>>,
+    keys: Vec<Probe<'a>>,
+    /// The words of the terms that the keys were when the shape was new.
+    words: Vec<u64>,
+    /// The dictionary numbers of the values that stood there last.
+    values: Vec<u32>,
     table: Table,
     /// The shape of the map before.
     last: u32,
-    /// The last shape by its number of keys.
-    recent: [u32; MAX_SHAPE + 1],
 }
 
 struct Shape {
@@ -219,36 +199,10 @@ struct Shape {
     next: u32,
 }
 
-/// A key of a shape.
-struct Slot<'a> {
-    key: Probe<'a>,
-    /// The word of the term that the key last was.
-    word: u64,
-    hash: u64,
-    /// The dictionary number of the value that stood here last.
-    value: u32,
-}
-
-/// A key with its hash.
-#[derive(Clone, Copy)]
-pub struct Key<'a> {
-    pub probe: Probe<'a>,
-    pub hash: u64,
-    pub word: u64,
-}
-
-impl<'a> Key<'a> {
-    #[inline(always)]
-    pub fn new(probe: Probe<'a>, word: u64) -> Self {
-        Key { probe, hash: probe.hash(), word }
-    }
-}
-
-/// A numbered shape, and where its keys are.
+/// A numbered shape, and where its values leave their numbers.
 #[derive(Clone, Copy)]
 pub struct Known {
     pub id: u32,
-    /// Where the values of a map of this shape leave their numbers.
     pub values: usize,
 }
 
@@ -256,99 +210,94 @@ impl<'a> Shapes<'a> {
     pub fn new(slots: usize) -> Self {
         Shapes {
             shapes: Vec::with_capacity(slots / 8),
-            slots: Vec::with_capacity(slots / 2),
-            table: Table::new(slots / 4),
+            keys: Vec::with_capacity(slots / 2),
+            words: Vec::with_capacity(slots / 2),
+            values: Vec::with_capacity(slots / 2),
+            table: Table::new(slots),
             last: NONE,
-            recent: [NONE; MAX_SHAPE + 1],
         }
     }
 
-    /// The shape that is most likely, if it has these keys: the one that followed the
-    /// last one the time before, or else the last one with as many keys. Otherwise the
-    /// keys that were looked at are left in `hashed`.
+    /// The shape that followed the last one the time before, if its keys are these very
+    /// terms. That is so for atoms and for keys from the program's text.
     #[inline(always)]
-    pub fn expected<T: Copy>(
-        &mut self,
-        keys: &[T],
-        hashed: &mut Vec<Key<'a>>,
-        word: impl Fn(T) -> u64,
-        probe: impl Fn(T) -> Option<Probe<'a>>,
-    ) -> Option<Known> {
-        hashed.clear();
-        let next = self.shapes.get(self.last as usize).map_or(NONE, |shape| shape.next);
-        let (id, first) = match self.shapes.get(next as usize) {
-            Some(shape) if shape.len as usize == keys.len() => (next, shape.first as usize),
-            _ => {
-                let id = *self.recent.get(keys.len())?;
-                (id, self.shapes.get(id as usize)?.first as usize)
-            }
-        };
-        let slots = self.slots.get_mut(first..first + keys.len())?;
-        for (at, key) in keys.iter().enumerate() {
-            let word = word(*key);
-            if slots[at].word != word {
-                let probe = probe(*key)?;
-                if !probe.is(&slots[at].key) {
-                    hashed.extend(slots[..at].iter().map(|slot| Key {
-                        probe: slot.key,
-                        hash: slot.hash,
-                        word: slot.word,
-                    }));
-                    hashed.push(Key::new(probe, word));
-                    return None;
-                }
-                slots[at].word = word;
-            }
+    pub fn expected<T: Copy>(&mut self, keys: &[T], word: impl Fn(T) -> u64) -> Option<Known> {
+        let id = self.shapes.get(self.last as usize)?.next;
+        let Shape { first, len, .. } = *self.shapes.get(id as usize)?;
+        let first = first as usize;
+        if len as usize != keys.len() {
+            return None;
         }
-        self.follow(id, keys.len());
-        Some(Known { id, values: first })
+        let words = self.words.get(first..first + keys.len())?;
+        let same = words.iter().zip(keys).all(|(known, key)| *known == word(*key));
+        same.then(|| {
+            self.last = id;
+            Known { id, values: first }
+        })
+    }
+
+    /// The hash of keys, begun with 0, with one more key.
+    #[inline(always)]
+    pub fn hash(hash: u64, key: &Probe<'a>) -> u64 {
+        (hash.rotate_left(23) ^ key.mix()).wrapping_mul(K)
     }
 
     /// The shape with these keys: `Err` with a new one when there was none.
-    pub fn find_or_add(&mut self, keys: &[Key<'a>]) -> Result<Known, Known> {
-        let hash = keys.iter().fold(K2 ^ keys.len() as u64, |h, key| fold(h ^ key.hash, K));
-        let (shapes, slots) = (&self.shapes, &self.slots);
-        let same = |id: u32| {
+    #[inline(always)]
+    pub fn find_or_add(
+        &mut self,
+        probes: &[Probe<'a>],
+        hash: u64,
+        words: impl Iterator<Item = u64>,
+    ) -> Result<Known, Known> {
+        let hash = hash ^ hash >> 32;
+        let (shapes, keys) = (&self.shapes, &self.keys);
+        let found = self.table.find(hash, |id| {
             shapes.get(id as usize).is_some_and(|shape| {
-                shape.len as usize == keys.len()
-                    && slots[shape.first as usize..]
+                let first = shape.first as usize;
+                shape.len as usize == probes.len()
+                    && keys[first..first + probes.len()]
                         .iter()
-                        .zip(keys)
-                        .all(|(slot, key)| key.probe.is(&slot.key))
+                        .zip(probes)
+                        .all(|(key, probe)| probe.is(key))
             })
-        };
-        let found = self.table.find(hash, same);
-        if let Ok(id) = found {
-            self.follow(id, keys.len());
-            let values = self.shapes[id as usize].first as usize;
-            return Ok(Known { id, values });
+        });
+        match found {
+            Ok(id) => {
+                self.follow(id);
+                Ok(Known { id, values: self.shapes[id as usize].first as usize })
+            }
+            Err(place) => Err(self.add(hash, place, probes, words)),
         }
+    }
+
+    fn add(
+        &mut self,
+        hash: u64,
+        place: Option<usize>,
+        probes: &[Probe<'a>],
+        words: impl Iterator<Item = u64>,
+    ) -> Known {
         let id = self.shapes.len() as u32;
-        let first = self.slots.len();
-        self.slots.extend(keys.iter().map(|key| Slot {
-            key: key.probe,
-            word: key.word,
-            hash: key.hash,
-            value: NONE,
-        }));
-        self.shapes.push(Shape { first: first as u32, len: keys.len() as u32, next: NONE });
+        let first = self.keys.len();
+        self.keys.extend_from_slice(probes);
+        self.words.extend(words);
+        self.values.resize(self.keys.len(), NONE);
+        self.shapes.push(Shape { first: first as u32, len: probes.len() as u32, next: NONE });
         // Without a place in the table it is not found again, but has its number.
-        if let Err(Some(place)) = found {
+        if let Some(place) = place {
             self.table.put(place, hash, id);
         }
-        self.follow(id, keys.len());
-        Err(Known { id, values: first })
+        self.follow(id);
+        Known { id, values: first }
     }
 
     #[inline(always)]
-    fn follow(&mut self, id: u32, len: usize) {
+    fn follow(&mut self, id: u32) {
         if let Some(last) = self.shapes.get_mut(self.last as usize) {
             last.next = id;
         }
         self.last = id;
-        if let Some(recent) = self.recent.get_mut(len) {
-            *recent = id;
-        }
     }
 
     pub fn is_full(&self) -> bool {
@@ -357,13 +306,13 @@ impl<'a> Shapes<'a> {
 
     #[inline(always)]
     pub fn value(&self, at: usize) -> u32 {
-        self.slots.get(at).map_or(NONE, |slot| slot.value)
+        self.values.get(at).copied().unwrap_or(NONE)
     }
 
     #[inline(always)]
     pub fn set_value(&mut self, at: usize, id: u32) {
-        if let Some(slot) = self.slots.get_mut(at) {
-            slot.value = id;
+        if let Some(value) = self.values.get_mut(at) {
+            *value = id;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Terms to bytes, with a stack of open containers instead of recursion.
 
-use super::dictionary::{Dictionary, Found, Key, Probe, Shapes, NONE};
+use super::dictionary::{Dictionary, Probe, Shapes};
 use super::format::*;
 use super::{Busy, Source, View};
 
@@ -14,14 +14,19 @@ pub fn encode<'a, S: Source<'a>>(
     let mut terms = Vec::with_capacity(256);
     let max = usize::try_from(max_work).unwrap_or(usize::MAX);
     let _ = source.elements(list, max, &mut terms)?;
-    // Tables grow by themselves; a small batch must not pay for large ones.
-    let slots = if terms.len() < 8 { 32 } else { 512 };
+    // A small batch must not pay for large tables.
+    let slots = match terms.len() {
+        ..8 => 32,
+        8..256 => 512,
+        _ => 4096,
+    };
     let mut encoder = Encoder {
         source,
-        out: Vec::with_capacity(16 * slots),
+        out: Vec::with_capacity(32 * slots),
         open: Vec::with_capacity(32),
         terms,
-        hashed: Vec::with_capacity(MAX_SHAPE),
+        keys: Vec::with_capacity(MAX_SHAPE),
+        hints: NO_HINTS,
         name: Vec::new(),
         dictionary: Dictionary::new(slots),
         shapes: Shapes::new(slots),
@@ -29,7 +34,6 @@ pub fn encode<'a, S: Source<'a>>(
     };
     encoder.out.extend_from_slice(&[MAGIC, VERSION]);
     put_number(&mut encoder.out, encoder.terms.len() as u64);
-    encoder.open.push(Open::Own { next: 0, start: 0 });
     encoder.run()?;
     Ok(encoder.out)
 }
@@ -53,6 +57,9 @@ enum Open<'a, T> {
     },
 }
 
+/// A container whose terms come next, if there are any.
+type Inner<'a, S> = Option<Open<'a, <S as Source<'a>>::Term>>;
+
 struct Encoder<'s, 'a, S: Source<'a>> {
     source: &'s S,
     out: Vec<u8>,
@@ -60,7 +67,9 @@ struct Encoder<'s, 'a, S: Source<'a>> {
     /// The terms of all open containers.
     terms: Vec<S::Term>,
     /// Keys of the map at hand.
-    hashed: Vec<Key<'a>>,
+    keys: Vec<Probe<'a>>,
+    /// Where the map at hand has the hints for its values.
+    hints: usize,
     /// The name of the atom at hand.
     name: Vec<u8>,
     dictionary: Dictionary<'a>,
@@ -70,45 +79,37 @@ struct Encoder<'s, 'a, S: Source<'a>> {
 
 impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
     fn run(&mut self) -> Result<(), Busy> {
-        while let Some(open) = self.open.last_mut() {
-            match open {
-                Open::There { rest, hints } => {
-                    let (mut terms, mut hint) = (*rest, *hints);
-                    let mut entered = false;
-                    while let Some((term, more)) = terms.split_first() {
-                        terms = more;
-                        entered = self.term(*term, hint)?;
-                        if hint != NO_HINTS {
-                            hint += 1;
+        let mut current = Some(Open::Own { next: 0, start: 0 });
+        while let Some(open) = current {
+            current = match open {
+                Open::There { mut rest, mut hints } => loop {
+                    let Some((term, more)) = rest.split_first() else {
+                        break self.open.pop();
+                    };
+                    rest = more;
+                    let hint = hints;
+                    hints = hint.saturating_add(1);
+                    let inner = self.term(*term, hint)?;
+                    if inner.is_some() {
+                        if !rest.is_empty() {
+                            self.open.push(Open::There { rest, hints });
                         }
-                        if entered {
-                            break;
-                        }
+                        break inner;
                     }
-                    // The container comes next, and after it the rest, if any.
-                    let at = self.open.len() - 1 - usize::from(entered);
-                    if terms.is_empty() {
-                        self.open.remove(at);
-                    } else {
-                        self.open[at] = Open::There { rest: terms, hints: hint };
-                    }
-                }
-                Open::Own { next, start } => {
-                    let (mut at, start) = (*next, *start);
-                    let mut entered = false;
-                    while let (Some(term), false) = (self.terms.get(at).copied(), entered) {
-                        at += 1;
-                        entered = self.term(term, NO_HINTS)?;
-                    }
-                    if entered {
-                        let own = self.open.len() - 2;
-                        self.open[own] = Open::Own { next: at, start };
-                    } else {
+                },
+                Open::Own { mut next, start } => loop {
+                    let Some(term) = self.terms.get(next).copied() else {
                         self.terms.truncate(start);
-                        self.open.pop();
+                        break self.open.pop();
+                    };
+                    next += 1;
+                    let inner = self.term(term, NO_HINTS)?;
+                    if inner.is_some() {
+                        self.open.push(Open::Own { next, start });
+                        break inner;
                     }
-                }
-            }
+                },
+            };
         }
         Ok(())
     }
@@ -124,25 +125,34 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
         }
     }
 
-    /// Writes a leaf, or opens a container (`true`).
+    /// Writes a leaf, or the head of a container that comes next.
     #[inline(always)]
-    fn term(&mut self, term: S::Term, hint: usize) -> Result<bool, Busy> {
-        // Where a short binary stood the time before, one most likely stands again.
-        let view = if hint != NO_HINTS && self.shapes.value(hint) != NONE {
-            self.source.likely_binary(term)
-        } else {
-            self.source.view(term)
-        };
+    fn term(&mut self, term: S::Term, hint: usize) -> Result<Inner<'a, S>, Busy> {
+        // Most values in maps are binaries, and few elements of lists.
+        let view =
+            if hint != NO_HINTS { self.source.likely_binary(term) } else { self.source.view(term) };
         match view {
             View::Binary(bytes) => self.binary(bytes, hint)?,
-            View::Map(size) => return self.map(term, size),
+            View::Map(size) => {
+                let start = self.terms.len();
+                let values = self.map(term, size)?;
+                if self.terms.len() > start {
+                    return Ok(Some(Open::Own { next: start, start }));
+                }
+                return Ok(enter::<S>(values, self.hints));
+            }
             View::Atom => self.atom(term)?,
             View::Int(n) => self.int(n),
-            View::List => return self.list(term),
+            View::List => {
+                let start = self.terms.len();
+                self.list(term)?;
+                let any = self.terms.len() > start;
+                return Ok(any.then_some(Open::Own { next: start, start }));
+            }
             View::Tuple(elements) => {
                 self.spend(elements.len() as u64)?;
                 self.count(TUPLE, TUPLES, TUPLE_N, elements.len());
-                return Ok(self.enter(elements, NO_HINTS));
+                return Ok(enter::<S>(elements, NO_HINTS));
             }
             View::Float(value) => {
                 self.out.push(FLOAT);
@@ -159,23 +169,7 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
                 self.out.extend_from_slice(&external);
             }
         }
-        Ok(false)
-    }
-
-    #[inline(always)]
-    fn enter(&mut self, rest: &'a [S::Term], hints: usize) -> bool {
-        if !rest.is_empty() {
-            self.open.push(Open::There { rest, hints });
-        }
-        !rest.is_empty()
-    }
-
-    fn enter_own(&mut self, start: usize) -> bool {
-        let any = self.terms.len() > start;
-        if any {
-            self.open.push(Open::Own { next: start, start });
-        }
-        any
+        Ok(None)
     }
 
     #[inline]
@@ -189,6 +183,7 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
         }
     }
 
+    #[inline(always)]
     fn count(&mut self, small: u8, smalls: u64, tag: u8, n: usize) {
         if (n as u64) < smalls {
             self.out.push(small + n as u8);
@@ -206,29 +201,30 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
             return Ok(());
         }
         let probe = Probe::binary(bytes);
-        let expected = if hint == NO_HINTS { NONE } else { self.shapes.value(hint) };
+        if hint == NO_HINTS {
+            self.short(&probe, bytes);
+            return Ok(());
+        }
+        let expected = self.shapes.value(hint);
         if self.dictionary.is(expected, &probe) {
             put_ref(&mut self.out, expected);
         } else {
-            let id = self.short(&probe, probe.hash(), bytes);
+            let id = self.short(&probe, bytes);
             self.shapes.set_value(hint, id);
         }
         Ok(())
     }
 
-    fn short(&mut self, probe: &Probe<'a>, hash: u64, bytes: &[u8]) -> u32 {
-        match self.dictionary.find_or_add(probe, hash) {
-            Found::At(id) => {
+    #[inline(always)]
+    fn short(&mut self, probe: &Probe<'a>, bytes: &[u8]) -> u32 {
+        match self.dictionary.find_or_add(probe) {
+            Ok(id) => {
                 put_ref(&mut self.out, id);
                 id
             }
-            Found::New(id) => {
+            Err(new) => {
                 self.literal(BINARY, bytes);
-                id
-            }
-            Found::Full => {
-                self.literal(PLAIN_BINARY, bytes);
-                NONE
+                new
             }
         }
     }
@@ -245,13 +241,9 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
 
     fn atom(&mut self, term: S::Term) -> Result<(), Busy> {
         let probe = Probe::atom(self.source.word(term));
-        match self.dictionary.find_or_add(&probe, probe.hash()) {
-            Found::At(id) => put_ref(&mut self.out, id),
-            found => {
-                if matches!(found, Found::Full) {
-                    // The decoder numbers each atom that is written.
-                    self.dictionary.skip();
-                }
+        match self.dictionary.find_or_add(&probe) {
+            Ok(id) => put_ref(&mut self.out, id),
+            Err(_) => {
                 self.spend(5)?;
                 self.name.clear();
                 self.source.atom_name(term, &mut self.name);
@@ -262,7 +254,8 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
         Ok(())
     }
 
-    fn list(&mut self, list: S::Term) -> Result<bool, Busy> {
+    /// The elements are put on the stack of terms.
+    fn list(&mut self, list: S::Term) -> Result<(), Busy> {
         let start = self.terms.len();
         let max = usize::try_from(self.work_left).unwrap_or(usize::MAX);
         let tail = self.source.elements(list, max, &mut self.terms)?;
@@ -275,11 +268,13 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
                 self.terms.push(tail);
             }
         }
-        Ok(self.enter_own(start))
+        Ok(())
     }
 
+    /// The values, with the place for their hints in `hints`; or all pairs are put on
+    /// the stack of terms.
     #[inline]
-    fn map(&mut self, map: S::Term, size: usize) -> Result<bool, Busy> {
+    fn map(&mut self, map: S::Term, size: usize) -> Result<&'a [S::Term], Busy> {
         self.spend(2 * size as u64)?;
         let flat = if (1..=MAX_SHAPE).contains(&size) && !self.shapes.is_full() {
             self.source.flat(map, size)
@@ -287,21 +282,32 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
             None
         };
         let Some((keys, values)) = flat else {
-            return Ok(self.pairs(map, size));
+            self.pairs(map, size);
+            return Ok(&[]);
         };
         let source = self.source;
-        let expected = self.shapes.expected(
-            keys,
-            &mut self.hashed,
-            |key| source.word(key),
-            |key| probe(source, key),
-        );
-        let shape = match expected {
+        let shape = match self.shapes.expected(keys, |key| source.word(key)) {
             Some(shape) => Ok(shape),
-            None if self.hash_keys(keys) => self.shapes.find_or_add(&self.hashed),
-            None => return Ok(self.pairs(map, size)),
+            None => {
+                self.keys.clear();
+                let mut hash = 0;
+                for key in keys {
+                    match probe(source, *key) {
+                        Some(probe) => {
+                            hash = Shapes::hash(hash, &probe);
+                            self.keys.push(probe);
+                        }
+                        None => {
+                            self.pairs(map, size);
+                            return Ok(&[]);
+                        }
+                    }
+                }
+                let words = keys.iter().map(|key| source.word(*key));
+                self.shapes.find_or_add(&self.keys, hash, words)
+            }
         };
-        let hints = match shape {
+        self.hints = match shape {
             Ok(shape) => {
                 if u64::from(shape.id) < SHAPES {
                     self.out.push(SHAPE + shape.id as u8);
@@ -315,43 +321,35 @@ impl<'a, S: Source<'a>> Encoder<'_, 'a, S> {
                 new.values
             }
         };
-        Ok(self.enter(values, hints))
+        Ok(values)
     }
 
-    /// Hashes the keys that are not yet; `false` when one of them can be in no shape.
-    fn hash_keys(&mut self, keys: &[S::Term]) -> bool {
-        for key in &keys[self.hashed.len()..] {
-            match probe(self.source, *key) {
-                Some(probe) => self.hashed.push(Key::new(probe, self.source.word(*key))),
-                None => return false,
-            }
-        }
-        true
-    }
-
-    /// Writes the keys, which were hashed, as those of a new shape.
+    /// Writes the keys, which were looked at, as those of a new shape.
     fn put_keys(&mut self, keys: &[S::Term]) -> Result<(), Busy> {
         self.spend(4 * keys.len() as u64)?;
         put_tagged(&mut self.out, NEW_SHAPE, keys.len() as u64);
         for (i, key) in keys.iter().enumerate() {
-            let Key { probe, hash, .. } = self.hashed[i];
+            let probe = self.keys[i];
             match probe.bytes() {
                 &[] => self.atom(*key)?,
                 bytes => {
-                    self.short(&probe, hash, bytes);
+                    self.short(&probe, bytes);
                 }
             }
         }
         Ok(())
     }
 
-    fn pairs(&mut self, map: S::Term, size: usize) -> bool {
+    fn pairs(&mut self, map: S::Term, size: usize) {
         put_tagged(&mut self.out, PAIRS, size as u64);
-        let start = self.terms.len();
         let terms = &mut self.terms;
         self.source.pairs(map, &mut |key, value| terms.extend([key, value]));
-        self.enter_own(start)
     }
+}
+
+#[inline(always)]
+fn enter<'a, S: Source<'a>>(rest: &'a [S::Term], hints: usize) -> Inner<'a, S> {
+    (!rest.is_empty()).then_some(Open::There { rest, hints })
 }
 
 /// What a key is looked up by; `None` when it can be in no shape.

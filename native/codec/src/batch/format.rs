@@ -63,7 +63,7 @@ pub fn put_tagged(out: &mut Vec<u8>, tag: u8, n: u64) {
     put_number(out, n);
 }
 
-#[inline]
+#[inline(always)]
 pub fn put_ref(out: &mut Vec<u8>, id: u32) {
     let id = u64::from(id);
     if id < REFS {

@@ -91,8 +91,6 @@ pub struct Busy;
 /// Where the decoder makes terms.
 pub trait Sink {
     type Term: Copy;
-    /// The keys of a map, prepared once for all maps that have them.
-    type Shape;
 
     fn int(&mut self, value: i64) -> Self::Term;
     /// `None` when the value is not finite.
@@ -104,10 +102,6 @@ pub trait Sink {
     fn tuple(&mut self, elements: &[Self::Term]) -> Self::Term;
     /// `None` when two keys are equal.
     fn map(&mut self, keys: &[Self::Term], values: &[Self::Term]) -> Option<Self::Term>;
-    /// Prepares for more maps with these keys, if that is possible.
-    fn shape(&mut self, keys: &[Self::Term]) -> Option<Self::Shape>;
-    /// A map that was prepared for; `None` to have it made by `map`.
-    fn shaped(&mut self, shape: &Self::Shape, values: &[Self::Term]) -> Option<Self::Term>;
     /// From key, value, key, value ...; `None` when two keys are equal.
     fn pairs(&mut self, pairs: &[Self::Term]) -> Option<Self::Term>;
     /// Decodes external term format that was checked.

@@ -132,7 +132,6 @@ impl<'a> Source<'a> for &'a Tree {
 #[derive(Default)]
 struct Made {
     values: Vec<Value>,
-    shaped: usize,
 }
 
 impl Made {
@@ -148,7 +147,6 @@ impl Made {
 
 impl Sink for Made {
     type Term = usize;
-    type Shape = Vec<usize>;
 
     fn int(&mut self, value: i64) -> usize {
         self.add(Value::Int(value))
@@ -182,15 +180,6 @@ impl Sink for Made {
         }
         let values = self.all(values);
         Some(self.add(Value::Map(keys.into_iter().zip(values).collect())))
-    }
-
-    fn shape(&mut self, keys: &[usize]) -> Option<Vec<usize>> {
-        Some(keys.into())
-    }
-
-    fn shaped(&mut self, shape: &Vec<usize>, values: &[usize]) -> Option<usize> {
-        self.shaped += 1;
-        self.map(&shape.clone(), values)
     }
 
     fn pairs(&mut self, pairs: &[usize]) -> Option<usize> {
@@ -248,14 +237,6 @@ fn what_recurs_is_written_once() {
 }
 
 #[test]
-fn shapes_are_prepared_for_from_the_third_map_on() {
-    let bytes = encoded(&[message(1), message(2), message(3), message(4)]);
-    let mut made = Made::default();
-    decode(&bytes, &mut made, &LIMITS).unwrap();
-    assert_eq!(made.shaped, 4);
-}
-
-#[test]
 fn references_count_as_often_as_they_are_made() {
     let many = vec![Value::Binary(vec![7; 64]); 1000];
     let bytes = encoded(&many);
@@ -305,7 +286,6 @@ struct Depth {
 
 impl Sink for Depth {
     type Term = ();
-    type Shape = ();
     fn int(&mut self, _: i64) {}
     fn float(&mut self, _: f64) -> Option<()> {
         None
@@ -319,12 +299,6 @@ impl Sink for Depth {
     }
     fn tuple(&mut self, _: &[()]) {}
     fn map(&mut self, _: &[()], _: &[()]) -> Option<()> {
-        None
-    }
-    fn shape(&mut self, _: &[()]) -> Option<()> {
-        None
-    }
-    fn shaped(&mut self, _: &(), _: &[()]) -> Option<()> {
         None
     }
     fn pairs(&mut self, _: &[()]) -> Option<()> {
