@@ -10,9 +10,14 @@ value(Name, Instance) ->
 receiver() ->
     spawn_link(fun Loop() -> receive stop -> ok; _ -> Loop() end end).
 
+all_test_() ->
+    {setup,
+     fun() -> {ok, _} = application:ensure_all_started(erlmcp_flow) end,
+     fun(_) -> application:stop(erlmcp_flow) end,
+     [fun instance/0, fun rate/0]}.
+
 %% What the registry shows is what the instance counted, and goes with it.
-instance_test() ->
-    {ok, _} = application:ensure_all_started(erlmcp_flow),
+instance() ->
     {ok, Pid} = ?B:start_link(#{name => batch_metrics_test}),
     unlink(Pid),
     To = receiver(),
@@ -31,8 +36,7 @@ instance_test() ->
     %% The default instance is there.
     ?assertEqual(0, value(<<"flow.batch.pending">>, ?B)).
 
-rate_test() ->
-    {ok, _} = application:ensure_all_started(erlmcp_flow),
+rate() ->
     {ok, Pid} = ?B:start_link(#{name => batch_rate_test}),
     unlink(Pid),
     To = receiver(),

@@ -392,6 +392,8 @@ wrong() ->
     ok = ?C:stop(Cache).
 
 default() ->
+    %% The application, where another test left it running, has the name.
+    _ = application:stop(erlmcp_flow),
     {ok, Cache} = ?C:start_link(),
     ?assertEqual(Cache, whereis(?C)),
     ok = ?C:put(k, v),
