@@ -237,7 +237,7 @@ pack(Binary, #{compression_algorithm := Algorithm, level := Level}, Limit) ->
 
 %% Up to these sizes a call takes at most about 100 microseconds (400 for input made
 %% to be slow), and so runs on a normal scheduler, where a dirty one would add 5
-%% to 13 (doc/notes-compress.md).
+%% to 13 (doc/compression.md).
 normal_bytes(lz4, _Level) -> 65536;
 normal_bytes(zlib, default) -> 16384;
 normal_bytes(zlib, Level) when Level =< 6 -> 8192;

@@ -3,7 +3,7 @@
 %%
 %% Every figure is the median of several rounds in which the two sides take turns.
 %% A line is PASS or FAIL against its target, NOT BUILT where the part does not
-%% exist, ABSENT where this system cannot measure it. See `doc/notes-bench.md'.
+%% exist, ABSENT where this system cannot measure it. See `doc/benchmarking.md'.
 -module(erlmcp_flow_bench).
 
 -export([run_all/0, run_all/1, run_throughput/0, run_latency/0, run_memory/0,

@@ -10,7 +10,7 @@
 //! among the shards: a shard takes in what comes, and when the cache is full the
 //! entry to go is the one that was touched longest ago among the last ones of a
 //! few shards. So it fills to the last entry whatever the hashes, and the hit rate
-//! stays with that of an exact LRU (doc/notes-cache.md has figures).
+//! stays with that of an exact LRU (doc/cache.md has figures).
 //!
 //! # Expiry
 //! An expired entry is never returned. It leaves when it is touched, when room is

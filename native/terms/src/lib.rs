@@ -13,7 +13,7 @@
 //! for one value that many read.
 //!
 //! An environment of its own for each small entry is none of the ways: it costs 0.9 KB
-//! empty and 2.6 KB with any term in it (doc/notes-batch.md).
+//! empty and 2.6 KB with any term in it (doc/batches.md).
 //!
 //! # Soundness, in one place
 //! * A term is a word that is either an immediate, valid everywhere in this VM and

@@ -25,7 +25,7 @@ pub const PAGE: usize = 64 * 1024;
 const LARGE: usize = PAGE / 4;
 
 /// A page is compacted when its dead bytes are more than this share of its live ones:
-/// less is more memory and fewer copies (doc/notes-cache.md has both).
+/// less is more memory and fewer copies (doc/cache.md has both).
 const DEAD: (usize, usize) = (1, 4);
 
 /// Where an entry is: valid until it is removed.

@@ -16,7 +16,7 @@ pub const MAX_LEVEL: u8 = 12;
 /// The level when the caller names none: the lowest whose result stays within
 /// about 5 % of zlib's level 6. On small inputs most of the time goes into
 /// clearing the match finder's tables, and little is found by searching longer
-/// (doc/notes-compress.md has the measurements).
+/// (doc/compression.md has the measurements).
 pub fn default_level(len: usize) -> u8 {
     match len {
         0..=2048 => 1,

@@ -3,7 +3,7 @@
 use super::Fault;
 
 /// Counts work units, about a nanosecond each on the machine they were measured on
-/// (doc/notes-json.md).
+/// (doc/json.md).
 pub struct Budget {
     used: u64,
     limit: u64,

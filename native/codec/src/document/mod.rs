@@ -3,7 +3,7 @@
 //!
 //! A decoder writes external term format instead of building terms. That keeps it
 //! free of Erlang, and one call into the VM that reads the whole document costs
-//! less than a call or more for each value (doc/notes-json.md has the figures).
+//! less than a call or more for each value (doc/json.md has the figures).
 //! An encoder is a `Sink`, told by a walk over the term.
 
 mod budget;
