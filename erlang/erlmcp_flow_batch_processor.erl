@@ -268,6 +268,7 @@ stats(Ref) ->
 share_state(Key, Value) ->
     share_state(?MODULE, Key, Value).
 
+%% @doc As `share_state/2', in the table of the instance `Ref'.
 -spec share_state(ref(), term(), term()) -> erlmcp_flow_shared:ref().
 share_state(Ref, Key, Value) ->
     erlmcp_flow_shared:share(local(Ref), Key, Value).

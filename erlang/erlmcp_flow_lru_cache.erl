@@ -5,7 +5,7 @@
 %% write is one native call in the calling process; no process is asked. Times are
 %% milliseconds.
 %%
-%% == Options of {@link start_link/1} ==
+%% == Options ==
 %% <dl>
 %% <dt>`cache_capacity' or `capacity' (10000)</dt>
 %% <dd>Entries, from 1 on. `size/1' is never more.</dd>

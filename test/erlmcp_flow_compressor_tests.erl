@@ -268,7 +268,8 @@ foreign_frames_test_() ->
     Text = binary:copy(<<"hello world ">>, 20),
     [{Name, fun() -> ?assertEqual({ok, Text}, ?M:decompress(hex(Hex), #{})) end}
      || {Name, Hex} <- [
-        {"lz4 1.9.4 -B4 -BD --content-size", "04224d186c40f0000000000000000916000000cf68656c6c6f20776f726c64200c00cc506f726c6420000000001d249904"},
+        {"lz4 1.9.4 -B4 -BD --content-size",
+         "04224d186c40f0000000000000000916000000cf68656c6c6f20776f726c64200c00cc506f726c6420000000001d249904"},
         {"lz4 1.9.4", "04224d186440a716000000cf68656c6c6f20776f726c64200c00cc506f726c6420000000001d249904"},
         {"lz4 1.9.4 -BX",
          "04224d187440bd16000000cf68656c6c6f20776f726c64200c00cc506f726c64"
