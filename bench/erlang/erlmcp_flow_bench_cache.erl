@@ -326,11 +326,11 @@ probe(Ctx, Op, P, Targets) ->
                   || Rival <- Rivals]}.
 
 suite_rounds(#{full := true, rounds := Rounds}) -> Rounds;
-suite_rounds(#{rounds := Rounds}) -> min(2, Rounds).
+suite_rounds(#{rounds := Rounds}) -> min(3, Rounds).
 
 sample_ms(#{quick := true}) -> 1;
 sample_ms(#{full := true}) -> 20;
-sample_ms(_) -> 5.
+sample_ms(_) -> 15.
 
 suite_kinds(#{quick := true}) -> [int_map];
 suite_kinds(_) -> kinds().
