@@ -1,4 +1,4 @@
-%% @doc Memory: messages that wait, a state that is shared, and what is not built
+%% @doc Memory: messages that wait, a state that is shared, the cache, and what is not built
 %% yet.
 -module(erlmcp_flow_bench_memory).
 
@@ -21,7 +21,8 @@ run_all() ->
 %% @private
 -spec probes(map()) -> [erlmcp_flow_bench_engine:probe()].
 probes(Ctx) ->
-    [queued_probe(Ctx), shared_probe(Ctx)] ++ erlmcp_flow_bench_later:probes(memory).
+    [queued_probe(Ctx), shared_probe(Ctx)] ++ erlmcp_flow_bench_cache:kept(Ctx)
+    ++ erlmcp_flow_bench_later:probes(memory).
 
 %% -- messages that wait --------------------------------------------------
 

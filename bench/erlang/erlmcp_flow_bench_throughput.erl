@@ -1,4 +1,4 @@
-%% @doc Throughput: messages to 60 agents, the serializer, the compressor, and what
+%% @doc Throughput: messages to 60 agents, the serializer, the compressor, the cache, and what
 %% is not built yet.
 -module(erlmcp_flow_bench_throughput).
 
@@ -21,4 +21,5 @@ probes(Ctx) ->
     erlmcp_flow_bench_messages:probes(Ctx)
     ++ erlmcp_flow_bench_codec:probes(Ctx)
     ++ erlmcp_flow_bench_compress:probes(Ctx)
+    ++ erlmcp_flow_bench_cache:throughput(Ctx)
     ++ erlmcp_flow_bench_later:probes(throughput).

@@ -2,15 +2,15 @@
 //!
 //! An environment's heap only grows: what is removed stays until the environment is
 //! cleared. So entries live in *pages*, environments of about [`PAGE`] bytes. A page
-//! counts its live and its dead bytes; once the dead ones are more than a quarter of
+//! counts its live and its dead bytes; once the dead ones are more than a sixth of
 //! the live ones, those are copied to a fresh environment. That bounds both:
 //!
-//! * memory: dead bytes are never more than a quarter of the live ones;
-//! * work: one compaction copies less than a page (some twenty microseconds), and
-//!   only after a quarter as many bytes died, so a removal costs O(its own bytes)
-//!   amortised: four times.
+//! * memory: dead bytes are never more than a sixth of the live ones;
+//! * work: one compaction copies less than a page (some microseconds), and only
+//!   after a sixth as many bytes died, so a removal costs O(its own bytes)
+//!   amortised: six times.
 //!
-//! An entry of a quarter page or more has a page to itself, which is freed with it.
+//! An entry of 16 KB or more has a page to itself, which is freed with it.
 
 use rustler::sys::{
     enif_alloc_env, enif_clear_env, enif_free_env, enif_is_identical, enif_make_copy, ErlNifEnv,
@@ -19,39 +19,37 @@ use rustler::sys::{
 use rustler::{Env, Term};
 
 use crate::size::{self, Size};
+use crate::word;
 
-/// Bytes of heap that a page holds.
-pub const PAGE: usize = 64 * 1024;
-const LARGE: usize = PAGE / 4;
+/// Bytes of heap that a page holds. Larger pages saved an environment's own kilobyte and
+/// cost more: when one is compacted, the VM keeps more freed blocks.
+pub const PAGE: usize = 16 * 1024;
+
+/// All bytes, shared ones too, of an entry that has a page to itself.
+const LARGE: usize = 16 * 1024;
 
 /// A page is compacted when its dead bytes are more than this share of its live ones:
 /// less is more memory and fewer copies (doc/cache.md has both).
-const DEAD: (usize, usize) = (1, 4);
+const DEAD: (usize, usize) = (1, 6);
 
 /// Where an entry is: valid until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageSlot {
     page: u32,
     cell: u32,
-}
-
-struct Cell {
-    term: ErlNifTerm,
-    /// `FREE`: the cell is free. Larger sizes than fit are counted as `HUGE`.
+    /// What it takes, here because a slot has room for it and a cell would grow by
+    /// eight bytes. Larger sizes than fit are counted as `u32::MAX`.
     bytes: u32,
 }
 
-const FREE: u32 = u32::MAX;
-const HUGE: u32 = FREE - 1;
-
-fn stored(bytes: usize) -> u32 {
-    u32::try_from(bytes).map_or(HUGE, |bytes| bytes.min(HUGE))
+fn is_free(cell: ErlNifTerm) -> bool {
+    word::of_raw(cell) == 0
 }
 
 struct Page {
     env: *mut ErlNifEnv,
-    /// By number; the numbers of free ones are in `free`.
-    cells: Vec<Cell>,
+    /// By number; free ones are `word::NONE`, and their numbers in `free`.
+    cells: Vec<ErlNifTerm>,
     free: Vec<u32>,
     live: usize,
     dead: usize,
@@ -83,7 +81,7 @@ impl Page {
     }
 
     fn term(&self, cell: u32) -> Option<ErlNifTerm> {
-        self.cells.get(cell as usize).filter(|cell| cell.bytes != FREE).map(|cell| cell.term)
+        self.cells.get(cell as usize).copied().filter(|cell| !is_free(*cell))
     }
 
     fn insert(&mut self, term: Term, bytes: u32, heap: usize) -> u32 {
@@ -91,27 +89,26 @@ impl Page {
         let term = unsafe { enif_make_copy(self.env, term.as_c_arg()) };
         self.live += bytes as usize;
         self.heap += heap;
-        let cell = Cell { term, bytes };
         match self.free.pop() {
             Some(free) => {
-                self.cells[free as usize] = cell;
+                self.cells[free as usize] = term;
                 free
             }
             None => {
                 if self.cells.len() == self.cells.capacity() {
-                    self.cells.reserve_exact((self.cells.len() / 4).max(16));
+                    self.cells.reserve_exact((self.cells.len() / 8).max(16));
                 }
-                self.cells.push(cell);
+                self.cells.push(term);
                 (self.cells.len() - 1) as u32
             }
         }
     }
 
-    fn remove(&mut self, cell: u32) -> usize {
-        let Some(gone) = self.cells.get_mut(cell as usize).filter(|cell| cell.bytes != FREE) else {
+    fn remove(&mut self, cell: u32, bytes: usize) -> usize {
+        let Some(gone) = self.cells.get_mut(cell as usize).filter(|cell| !is_free(**cell)) else {
             return 0;
         };
-        let bytes = std::mem::replace(&mut gone.bytes, FREE) as usize;
+        *gone = word::NONE;
         self.free.push(cell);
         self.live -= bytes;
         self.dead += bytes;
@@ -123,9 +120,9 @@ impl Page {
     fn compact(&mut self) {
         // SAFETY: no precondition.
         let fresh = unsafe { enif_alloc_env() };
-        for cell in self.cells.iter_mut().filter(|cell| cell.bytes != FREE) {
+        for cell in self.cells.iter_mut().filter(|cell| !is_free(**cell)) {
             // SAFETY: the term is live in `self.env`, which is freed only below.
-            cell.term = unsafe { enif_make_copy(fresh, cell.term) };
+            *cell = unsafe { enif_make_copy(fresh, *cell) };
         }
         // SAFETY: all cells have moved: no word of the old environment is left.
         unsafe { enif_free_env(self.env) };
@@ -175,12 +172,12 @@ impl Pages {
     pub fn insert_sized(&mut self, term: Term, size: Size) -> PageSlot {
         let bytes = size.total();
         let page = if bytes >= LARGE { self.add() } else { self.page_for(size.heap) };
-        let bytes = stored(bytes);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.live += bytes as usize;
         // The number comes from `add` or `page_for`: it is a page.
         let cell =
             self.pages[page as usize].get_or_insert_with(Page::new).insert(term, bytes, size.heap);
-        PageSlot { page, cell }
+        PageSlot { page, cell, bytes }
     }
 
     #[inline]
@@ -208,7 +205,7 @@ impl Pages {
             return;
         };
         let before = page.dead;
-        let bytes = page.remove(slot.cell);
+        let bytes = page.remove(slot.cell, slot.bytes as usize);
         self.live -= bytes;
         self.dead += bytes;
         if page.live == 0 && page.free.len() == page.cells.len() {

@@ -16,3 +16,7 @@ pub(crate) fn of_raw(term: ErlNifTerm) -> usize {
     // SAFETY: `ErlNifTerm` is `repr(transparent)` over this integer.
     unsafe { std::mem::transmute::<ErlNifTerm, ERL_NIF_UINT>(term) }
 }
+
+/// A word that is no term: 0.
+// SAFETY: `ErlNifTerm` is `repr(transparent)` over this integer.
+pub(crate) const NONE: ErlNifTerm = unsafe { std::mem::transmute::<ERL_NIF_UINT, ErlNifTerm>(0) };
