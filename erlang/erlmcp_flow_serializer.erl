@@ -62,6 +62,7 @@
 
 -define(MAX_BYTES, 67108864).
 -define(MAX_DEPTH, 512).
+-define(DOCUMENT, #{max_bytes => ?MAX_BYTES, max_depth => ?MAX_DEPTH, keys => binaries}).
 
 %% @doc Encodes a term in external term format: the bytes of `term_to_binary/1'.
 %% It fails with `too_large' only beyond what a binary can hold.
@@ -77,6 +78,12 @@ encode(Term) ->
 %% compressed ETF, which `binary_to_term/1' reads; a compressed JSON or
 %% MessagePack is zlib data around it, which `decode/2' recognizes.
 -spec encode(term(), opts()) -> {ok, binary()} | {error, error_reason()}.
+encode(Term, #{format := json} = Opts) when map_size(Opts) =:= 1 ->
+    %% The usual options, without a look at each: that would take a quarter of what
+    %% a small message takes.
+    erlmcp_flow_json:encode(Term, #{max_depth => ?MAX_DEPTH});
+encode(Term, #{format := msgpack} = Opts) when map_size(Opts) =:= 1 ->
+    erlmcp_flow_msgpack:encode(Term, #{max_depth => ?MAX_DEPTH});
 encode(Term, Opts) ->
     case options(Opts) of
         {ok, #{format := Format, compress := Compress} = Valid} ->
@@ -120,7 +127,25 @@ decode(Other) ->
 %% With `safe => false' atoms are made and funs let in, which only bytes from a
 %% trusted sender may ask for; the bounds stay.
 -spec decode(binary(), opts()) -> {ok, term()} | {error, error_reason()}.
+decode(Bin, #{format := json} = Opts) when map_size(Opts) =:= 1, is_binary(Bin) ->
+    plain_or_packed(erlmcp_flow_json:decode(Bin, ?DOCUMENT), Bin, Opts);
+decode(Bin, #{format := msgpack} = Opts) when map_size(Opts) =:= 1, is_binary(Bin) ->
+    plain_or_packed(erlmcp_flow_msgpack:decode(Bin, ?DOCUMENT), Bin, Opts);
 decode(Bin, Opts) when is_binary(Bin) ->
+    decode_any(Bin, Opts);
+decode(Other, Opts) ->
+    erlmcp_flow_error:badarg([Other, Opts], #{1 => <<"not a binary">>}).
+
+%% What begins like a zlib stream is refused at once by either decoder (see
+%% `inflate/2'), and only what is refused is looked at for that.
+plain_or_packed({ok, _} = Decoded, _Bin, _Opts) ->
+    Decoded;
+plain_or_packed({error, _}, <<16#78, _, _/binary>> = Bin, Opts) ->
+    decode_any(Bin, Opts);
+plain_or_packed({error, _} = Error, _Bin, _Opts) ->
+    Error.
+
+decode_any(Bin, Opts) ->
     case options(Opts) of
         {ok, #{format := etf, max_bytes := Max, max_depth := Depth, safe := Safe}} ->
             decode_etf(Bin, Max, Depth, Safe);
@@ -131,9 +156,7 @@ decode(Bin, Opts) when is_binary(Bin) ->
             end;
         {error, _} = Error ->
             Error
-    end;
-decode(Other, Opts) ->
-    erlmcp_flow_error:badarg([Other, Opts], #{1 => <<"not a binary">>}).
+    end.
 
 decode_as(json, Bin, Opts) ->
     erlmcp_flow_json:decode(Bin, maps:with([max_bytes, max_depth, keys], Opts));

@@ -362,3 +362,16 @@ check(Property, N) ->
         ?assertEqual(true, proper:quickcheck(prop_serializer:Property(),
                                              [{numtests, N}, {to_file, user}, long_result]))
     end}.
+
+%% The short way for `#{format => F}' alone answers as the long one does.
+usual_options_test_() ->
+    Long = fun(F) -> #{format => F, compress => never} end,
+    [?_assertEqual({F, erlmcp_flow_serializer:decode(Bin, Long(F))},
+                   {F, erlmcp_flow_serializer:decode(Bin, #{format => F})})
+     || F <- [json, msgpack],
+        Bin <- [<<>>, <<"x">>, <<"x1">>, <<"x12">>, <<"{\"a\":1}">>, <<"[1">>, <<16#81, 16#A1, $a, 1>>,
+                zlib:compress(<<"{\"a\":1}">>), zlib:compress(<<"[1">>),
+                zlib:compress(<<16#81, 16#A1, $a, 1>>), <<16#78, 16#9C, 0>>]]
+    ++ [?_assertEqual(erlmcp_flow_serializer:encode(T, Long(F)),
+                      erlmcp_flow_serializer:encode(T, #{format => F}))
+        || F <- [json, msgpack], T <- [#{a => 1}, {tuple}, [], <<255>>]].
