@@ -4,7 +4,7 @@
 %% unknown let through.
 -module(erlmcp_flow_opts).
 
--export([validate/2, check/2]).
+-export([validate/2, check/2, to_map/1]).
 -export_type([opts/0, type/0, spec/0, error/0]).
 
 -type opts() :: #{atom() => term()} | [{atom(), term()} | atom()].
@@ -43,6 +43,8 @@ validate(Spec, Opts) ->
         throw:{bad_option, _, _} = Bad -> {error, Bad}
     end.
 
+%% @doc Options as a map; of a proplist the first of two equal keys. Throws
+%% `{bad_option, _, _}' for anything else.
 -spec to_map(term()) -> #{term() => term()}.
 to_map(Opts) when is_map(Opts) ->
     Opts;

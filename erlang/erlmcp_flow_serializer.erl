@@ -321,7 +321,7 @@ options(Opts, Keys) ->
     try maps:fold(fun(Key, Value, Acc) -> option(lists:member(Key, Keys), Key, Value, Acc) end,
                   #{format => etf, compress => never, safe => true,
                     max_bytes => ?MAX_BYTES, keys => binaries},
-                  to_map(Opts)) of
+                  erlmcp_flow_opts:to_map(Opts)) of
         #{format := etf, max_depth := _} = Valid -> {ok, Valid};
         #{format := etf} = Valid -> {ok, Valid#{max_depth => infinity}};
         %% The other formats have no decoder without a limit.
@@ -330,21 +330,6 @@ options(Opts, Keys) ->
         Valid -> {ok, Valid#{max_depth => ?MAX_DEPTH}}
     catch
         throw:{bad_option, _, _} = Bad -> {error, Bad}
-    end.
-
-to_map(Opts) when is_map(Opts) ->
-    Opts;
-to_map(Opts) when not is_list(Opts) ->
-    throw({bad_option, options, Opts});
-to_map(Opts) ->
-    %% As in a proplist, the first of two equal keys wins.
-    try
-        lists:foldr(fun({Key, Value}, Acc) -> Acc#{Key => Value};
-                       (Key, Acc) when is_atom(Key) -> Acc#{Key => true};
-                       (Other, _Acc) -> throw({bad_option, Other, Opts})
-                    end, #{}, Opts)
-    catch
-        error:_ -> throw({bad_option, options, Opts})
     end.
 
 option(true, format, V, Acc) when V =:= etf; V =:= json; V =:= msgpack ->

@@ -1,12 +1,11 @@
 //! One value that any number of processes read, whole or in part.
 
 use rustler::sys::{
-    enif_alloc_env, enif_free_env, enif_get_map_value, enif_get_tuple, enif_make_copy, ErlNifEnv,
-    ErlNifTerm,
+    enif_alloc_env, enif_free_env, enif_get_map_value, enif_make_copy, ErlNifEnv, ErlNifTerm,
 };
 use rustler::{Env, ListIterator, MapIterator, Term};
 
-use crate::size;
+use crate::{size, tuple};
 
 /// A value in an environment of its own. It never changes: to replace it is to make
 /// another one, so readers need no lock.
@@ -111,12 +110,11 @@ fn has_at_most(term: Term, max: usize) -> bool {
         if let Ok((head, tail)) = term.list_get_cell() {
             todo.extend([tail, head]);
         } else if term.is_tuple() {
-            let items = elements(&term);
+            let items = tuple::elements(term);
             if !spend(items.len()) {
                 return false;
             }
-            // SAFETY: elements of a live term.
-            todo.extend(items.iter().map(|&item| unsafe { Term::new(term.get_env(), item) }));
+            todo.extend(items);
         } else if let Ok(size) = term.map_size() {
             if !spend(2 * size) {
                 return false;
@@ -127,17 +125,4 @@ fn has_at_most(term: Term, max: usize) -> bool {
         }
     }
     true
-}
-
-/// The elements where they are: a tuple may have millions.
-fn elements<'a>(tuple: &'a Term) -> &'a [ErlNifTerm] {
-    let (mut arity, mut items) = (0, std::ptr::null());
-    let env = tuple.get_env().as_c_arg();
-    // SAFETY: reads a live term; on success `items` points to `arity` words in it.
-    unsafe {
-        if enif_get_tuple(env, tuple.as_c_arg(), &mut arity, &mut items) == 0 || arity == 0 {
-            return &[];
-        }
-        std::slice::from_raw_parts(items, arity as usize)
-    }
 }
